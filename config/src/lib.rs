@@ -1,0 +1,1 @@
+//! Layered, typed YAML configuration for plugins.

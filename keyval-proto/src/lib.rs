@@ -1,0 +1,1 @@
+//! Protobuf-typed handles over any keyval store.

@@ -1,0 +1,1 @@
+//! A pluggable key-value data broker: one contract, many stores.

@@ -1,0 +1,1 @@
+//! A plugin host for agents built on keyval.

@@ -1,0 +1,2 @@
+//! `cargo xtask`: set-up, checks and benches in one command.
+fn main() {}
