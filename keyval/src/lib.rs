@@ -1,1 +1,50 @@
-//! A pluggable key-value data broker: one contract, many stores.
+#![doc = include_str!("lib.md")]
+
+mod adapt;
+mod backoff;
+mod broker;
+mod bulk;
+mod capability;
+mod children;
+mod connector;
+mod entry;
+mod error;
+mod follow;
+mod forward;
+mod key;
+mod lease;
+mod lease_id;
+mod memory;
+mod mirror;
+mod options;
+mod range;
+mod reply;
+mod revision;
+mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod txn;
+mod watcher;
+mod wrap;
+
+pub use crate::backoff::{Backoff, BackoffPolicy};
+pub use crate::broker::{Broker, BrokerExt};
+pub use crate::capability::Capabilities;
+pub use crate::connector::Connector;
+pub use crate::entry::{Change, Changes, Entry, ResyncCause, Snapshot, Update};
+pub use crate::error::{BoxError, Error, Outcome, Result};
+pub use crate::key::Key;
+pub use crate::lease::{LeaseGrant, LeaseStatus, Leases};
+pub use crate::lease_id::LeaseId;
+pub use crate::options::{
+    Condition, Consistency, DeleteOptions, GetOptions, Lifetime, ListOptions, Order, Projection,
+    PutOptions, WatchOptions,
+};
+pub use crate::range::{KeyRange, Prefix};
+pub use crate::reply::{DeleteReply, Listing, OpReply, PutReply, RangeReply, TxnReply};
+pub use crate::revision::Revision;
+pub use crate::store::{Maintenance, ManagedStore, Store, StoreStatus};
+pub use crate::txn::{Compare, Op, Relation, Target, Txn};
+pub use crate::watcher::{ChangeStream, Watcher};
+
+pub use bytes::Bytes;

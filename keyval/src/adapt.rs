@@ -1,0 +1,1 @@
+//! The methods that wrap a store: `store.prefixed("a/")`, `.timeout(..)`, `.retry(..)`.

@@ -1,0 +1,1 @@
+//! Writing many keys fast, in batches that are not one transaction.

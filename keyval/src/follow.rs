@@ -1,0 +1,1 @@
+//! Follows a range for ever: a snapshot, then every change.

@@ -1,0 +1,1 @@
+//! The in-memory store: every promise of the contract, no server.

@@ -1,0 +1,1 @@
+//! A local copy of a range, kept fresh by updates.

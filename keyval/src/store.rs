@@ -1,0 +1,89 @@
+//! A whole store: what handles share, and what only its owner may do.
+
+use async_trait::async_trait;
+
+use crate::broker::Broker;
+use crate::error::Result;
+use crate::lease::Leases;
+use crate::revision::Revision;
+use crate::watcher::Watcher;
+
+/// Everything that works within a scope: reads, writes, watches and leases.
+///
+/// Implemented for whatever implements its three parts; do not implement it yourself.
+pub trait Store: Broker + Watcher + Leases {}
+
+impl<S: Broker + Watcher + Leases + ?Sized> Store for S {}
+
+/// What a store says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreStatus {
+    /// The present revision, where the store tells it to this user.
+    pub revision: Option<Revision>,
+    /// The revision up to which the history is gone, where the store tells it.
+    pub compacted: Option<Revision>,
+    /// The size of the stored data in bytes, where the store tells it.
+    pub size: Option<u64>,
+    /// The name and the version of the store: `memory 0.1.0`, `etcd 3.5.16`.
+    pub version: String,
+    /// What is wrong although the store answers, in its words: no leader, an alarm. None is good.
+    pub problems: Vec<String>,
+}
+
+impl StoreStatus {
+    /// The status of a store of this version, of which nothing else is known.
+    #[must_use]
+    pub fn new(version: impl Into<String>) -> Self {
+        Self {
+            revision: None,
+            compacted: None,
+            size: None,
+            version: version.into(),
+            problems: Vec::new(),
+        }
+    }
+}
+
+/// What only the owner of a whole store may do. No scoped handle has it.
+#[async_trait]
+pub trait Maintenance: Send + Sync + 'static {
+    /// Asks the store how it is. Works under a user who may only read a prefix, and stores nothing.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    async fn status(&self) -> Result<StoreStatus>;
+
+    /// Gives up the history before this revision: reads and watches further back fail with
+    /// [`Error::Compacted`](crate::Error::Compacted) from then on. The present state, and the state
+    /// at this revision, stay readable.
+    ///
+    /// # Errors
+    /// [`Error::Compacted`](crate::Error::Compacted) if it was compacted before, and
+    /// [`Error::FutureRevision`](crate::Error::FutureRevision) for a revision not yet reached.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the compaction may take place all the same.
+    async fn compact(&self, to: Revision) -> Result<()>;
+
+    /// Closes the connection of this handle and of all its clones: operations under way and later
+    /// ones fail with [`Error::Closed`](crate::Error::Closed), watches end with it, and no task is
+    /// left behind. Closing again is harmless. What is stored stays.
+    ///
+    /// # Errors
+    /// If something could not be ended in order; it is abandoned then.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the store is closed, but its tasks may still be ending.
+    async fn close(&self) -> Result<()>;
+}
+
+/// A whole store in the hands of its owner.
+///
+/// Implemented for whatever implements its parts; do not implement it yourself.
+pub trait ManagedStore: Store + Maintenance {}
+
+impl<S: Store + Maintenance + ?Sized> ManagedStore for S {}

@@ -1,0 +1,1 @@
+//! What backends and programs are tested with: a faulty store and the conformance kit.
