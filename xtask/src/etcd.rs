@@ -120,7 +120,7 @@ pub(crate) fn find() -> Result<Etcd> {
             }
             // An explicit wish is never replaced by a guess.
             Err(why) if source == Source::Variable && std::env::var_os(BIN).is_some() => {
-                return Err(why);
+                return Err(Error::failed(format!("{BIN} names no etcd: {why}")));
             }
             Err(why) => eprintln!("  passed over {source}: {why}"),
         }
@@ -150,7 +150,7 @@ fn look(source: Source) -> Result<Etcd> {
             let path = std::env::var_os(BIN).ok_or_else(|| Error::failed("not set"))?;
             let path = std::path::absolute(&path)
                 .map_err(|error| Error::failed(format!("{BIN}: {error}")))?;
-            let said = ask(&path).map_err(|why| Error::failed(format!("{BIN}: {why}")))?;
+            let said = ask(&path)?;
             (Place::Program(path), said)
         }
         Source::Path => {

@@ -54,8 +54,13 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
 /// The command as a person would type it.
 pub(crate) fn typed(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    let name = program.file_name().unwrap_or(program.as_os_str());
-    let mut words = vec![name.to_string_lossy().into_owned()];
+    // Cargo is called by its path, which says nothing and is long.
+    let program = if program.ends_with("cargo") {
+        Path::new("cargo")
+    } else {
+        program
+    };
+    let mut words = vec![program.to_string_lossy().into_owned()];
     words.extend(
         command
             .get_args()
