@@ -221,7 +221,8 @@ impl Run {
                 "--no-fail-fast",
             ];
             let mut command = cargo(&arguments);
-            command.args(["--lib", "--bins", "--tests"]);
+            // Examples and doc tests show what the default features do.
+            command.arg("--tests");
             self.tests(command)?;
         }
         Ok(())
