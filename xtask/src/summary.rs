@@ -47,7 +47,10 @@ impl Summary {
                 self.passed + self.failed
             )
         } else if self.ignored > 0 {
-            format!("{} tests were ignored, which proves nothing", self.ignored)
+            format!(
+                "{} ignored, and an ignored test proves nothing",
+                self.ignored
+            )
         } else {
             return None;
         };
@@ -133,7 +136,7 @@ mod tests {
         let complaint = summary.complaint().unwrap();
         assert_eq!(
             complaint,
-            "1 tests were ignored, which proves nothing\n  ignored: slow"
+            "1 ignored, and an ignored test proves nothing\n  ignored: slow"
         );
     }
 
