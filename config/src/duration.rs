@@ -213,6 +213,7 @@ pub fn parse(text: &str) -> Result<Duration, ParseDurationError> {
             "m" => MINUTE,
             "h" => HOUR,
             "d" => DAY,
+            "" if after.starts_with('.') => return Err(fail("a number has two points")),
             "" => {
                 // "5 parsecs": the unit is there, only after a space.
                 let (word, _) = split_while(after.trim_start(), |c| !c.is_ascii_digit());
@@ -408,8 +409,17 @@ impl Visitor<'_> for DurationVisitor {
     }
 
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<Duration, E> {
-        let reason = "a number with a fraction needs a unit";
-        Err(E::custom(ParseDurationError::of_number(number, reason)))
+        let reason = if number < 0.0 {
+            "it is negative"
+        } else if number > LONGEST as f64 {
+            "it is longer than 292 years"
+        } else {
+            "a decimal number needs a unit"
+        };
+        Err(E::custom(ParseDurationError::of_number(
+            format_args!("{number:?}"),
+            reason,
+        )))
     }
 }
 

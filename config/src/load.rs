@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -86,7 +86,8 @@ impl ConfigDir {
     /// the process for each plugin.
     ///
     /// # Errors
-    /// [`Error::Missing`] if `CONFIG_DIR` names no folder; `default` need not exist.
+    /// [`Error::Missing`] if `CONFIG_DIR` names nothing that exists, [`Error::Read`] if it names
+    /// something else than a folder. `default` need not exist.
     ///
     /// # Examples
     /// ```
@@ -101,7 +102,8 @@ impl ConfigDir {
     /// Does as [`from_env`](Self::from_env) in the environment given.
     ///
     /// # Errors
-    /// [`Error::Missing`] if `CONFIG_DIR` names no folder; `default` need not exist.
+    /// [`Error::Missing`] if `CONFIG_DIR` names nothing that exists, [`Error::Read`] if it names
+    /// something else than a folder. `default` need not exist.
     ///
     /// # Examples
     /// ```
@@ -113,16 +115,7 @@ impl ConfigDir {
     /// ```
     pub fn from_environment(default: impl Into<PathBuf>, environment: Environment) -> Result<Self> {
         let folder = match environment.get(FOLDER_VARIABLE) {
-            Some(folder) => {
-                let folder = PathBuf::from(folder);
-                if !folder.is_dir() {
-                    return Err(Error::Missing {
-                        named_by: FOLDER_VARIABLE.into(),
-                        tried: vec![folder],
-                    });
-                }
-                folder
-            }
+            Some(folder) => named_folder(PathBuf::from(folder))?,
             None => default.into(),
         };
         Ok(Self::new(folder).with_environment(environment))
@@ -299,6 +292,28 @@ impl fmt::Display for Origin {
 pub fn read<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<T> {
     let path = path.as_ref();
     parse(&path.display().to_string(), &read_text(path)?)
+}
+
+/// The folder that the variable names, if it is one.
+fn named_folder(folder: PathBuf) -> Result<PathBuf> {
+    match fs::metadata(&folder) {
+        Ok(metadata) if metadata.is_dir() => Ok(folder),
+        Ok(_) => {
+            let source = io::Error::other("CONFIG_DIR names it, but it is not a folder");
+            Err(Error::Read {
+                path: folder,
+                source,
+            })
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::Missing {
+            named_by: FOLDER_VARIABLE.into(),
+            tried: vec![folder],
+        }),
+        Err(source) => Err(Error::Read {
+            path: folder,
+            source,
+        }),
+    }
 }
 
 fn check_name(plugin: &str) -> Result<()> {

@@ -3,6 +3,8 @@
 use serde::de::DeserializeOwned;
 use serde::de::value::MapDeserializer;
 use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::granit_parser::ErrorKind;
+use serde_saphyr::localizer::ExternalMessageSource;
 use serde_saphyr::{
     DuplicateKeyPolicy, Error as YamlError, Location, MessageFormatter, Options,
     UserMessageFormatter,
@@ -177,6 +179,12 @@ fn describe(error: &YamlError) -> (String, Option<&'static str>, Reveal) {
         YamlError::MultipleDocuments { .. } => {
             "a second document begins here; keep one and remove this `---`".into()
         }
+        YamlError::ExternalMessage { source, .. }
+            if matches!(&**source, ExternalMessageSource::Parser(error)
+                if matches!(error.kind(), ErrorKind::RecursionLimitExceeded)) =>
+        {
+            too_deep()
+        }
         YamlError::Budget { breach, .. } => too_much(breach),
         YamlError::AliasReplayLimitExceeded { .. }
         | YamlError::AliasReplayCounterOverflow { .. }
@@ -218,11 +226,13 @@ fn scalar(ty: &str) -> String {
     format!("an integer from {} to {}", range.0, range.1)
 }
 
+fn too_deep() -> String {
+    format!("maps and lists are nested more than {MAX_DEPTH} deep")
+}
+
 fn too_much(breach: &BudgetBreach) -> String {
     match breach {
-        BudgetBreach::Depth { .. } => {
-            format!("maps and lists are nested more than {MAX_DEPTH} deep")
-        }
+        BudgetBreach::Depth { .. } => too_deep(),
         BudgetBreach::Documents { .. } => "more than one document; keep one".into(),
         BudgetBreach::Aliases { .. }
         | BudgetBreach::Anchors { .. }

@@ -147,7 +147,10 @@ fn a_folder_named_by_the_variable_must_exist_and_be_one() -> TestResult {
         let error = ConfigDir::from_environment("config", environment).unwrap_err();
         let expected = match wrong {
             "absent" => format!("CONFIG_DIR names {}, which does not exist", path.display()),
-            _ => format!("CONFIG_DIR names {}, which is not a folder", path.display()),
+            _ => format!(
+                "cannot read {}: CONFIG_DIR names it, but it is not a folder",
+                path.display()
+            ),
         };
         assert_eq!(error.to_string(), expected);
     }

@@ -62,7 +62,7 @@ fn what_is_no_duration_is_named_and_the_forms_are_shown() {
         ("1.5", "a number has no unit"),
         ("s", "a number is missing"),
         (".s", "a number is missing"),
-        ("1.2.3s", "unknown unit \"\""),
+        ("1.2.3s", "a number has two points"),
         ("1S", "unknown unit \"S\""),
         ("1 s", "unknown unit \"s\""),
         ("5 parsecs", "unknown unit \"parsecs\""),
