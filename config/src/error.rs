@@ -9,10 +9,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a configuration cannot be used.
 ///
-/// Every message names the file or variable to change. None shows the value of a [`Secret`], nor of
-/// a key whose name says that it holds one.
-///
-/// [`Secret`]: crate::Secret
+/// Every message names the file or variable to change. No message shows the value of a key whose
+/// name contains `password`, `passwd`, `passphrase`, `secret`, `token` or `credential`: give a
+/// [`Secret`](crate::Secret) such a name, as a broken text is judged by names alone.
 ///
 /// # Examples
 /// ```

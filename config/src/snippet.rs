@@ -76,8 +76,14 @@ pub(crate) fn redact(message: String, text: &str, line: usize) -> String {
     let value = source[start..].split(" #").next().unwrap_or_default();
     // In a flow map other keys follow the value.
     let value = value.split(['}', ']', ',']).next().unwrap_or_default();
-    let value = value.trim().trim_matches(['"', '\'']);
-    if value.is_empty() || value.starts_with(['|', '>', '&', '*', '!', '[', '{']) {
+    let value = value.trim();
+    let value = match value.chars().next() {
+        Some(quote @ ('"' | '\'')) => value[1..].strip_suffix(quote).unwrap_or_default(),
+        Some('|' | '>' | '&' | '*' | '!' | '[' | '{') | None => "",
+        Some(_) => value,
+    };
+    // What spans lines or is not plain text is not searched for.
+    if value.is_empty() {
         return "the value is not accepted".into();
     }
     message.replace(value, HIDDEN)
@@ -108,7 +114,8 @@ fn up_to_the_key(line: &str, column: usize) -> String {
     }
 }
 
-fn hide_sensitive(line: &str) -> String {
+/// The text without what follows the first sensitive key in it.
+pub(crate) fn hide_sensitive(line: &str) -> String {
     match sensitive_value(line) {
         Some(start) => format!("{}{HIDDEN}", &line[..start]),
         None => line.to_owned(),
@@ -139,6 +146,17 @@ fn belongs_to_a_sensitive_key(text: &str, line: usize) -> bool {
     let Some((here, above)) = lines.split_last() else {
         return false;
     };
+    // A line without a key goes on with the value above it, however wrongly it is indented.
+    let keyed = |line: &&&str| line.contains(':');
+    if !here.contains(':')
+        && above
+            .iter()
+            .rev()
+            .find(keyed)
+            .is_some_and(|line| sensitive_key(line).is_some())
+    {
+        return true;
+    }
     let mut depth = indent_of(here);
     // The items of a list may stand as deep as its key.
     let mut in_list = here[depth..].starts_with('-');
@@ -205,6 +223,7 @@ mod tests {
             "tokens:\n- hunter2",
             "tokens:\n  - name: a\n    value: hunter2",
             "secret:\n  hunter2",
+            "password: |\nhunter2",
         ] {
             let line = text.lines().count();
             let drawn = draw(text, line, 3, Reveal::Line).unwrap();

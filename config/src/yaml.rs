@@ -12,7 +12,7 @@ use serde_saphyr::{
 
 use crate::error::{Error, Invalid, Result};
 use crate::file::MAX_SIZE;
-use crate::snippet::{Reveal, draw, redact};
+use crate::snippet::{Reveal, draw, hide_sensitive, redact};
 use crate::suggest::closest;
 
 /// The deepest nesting of maps and lists accepted.
@@ -142,9 +142,10 @@ fn describe(error: &YamlError) -> (String, Option<&'static str>, Reveal) {
             return (message, meant, Reveal::Line);
         }
         YamlError::DuplicateMappingKey { key, .. } => {
-            let key = key
-                .as_deref()
-                .map_or_else(|| "a key".into(), |key| format!("key {key:?}"));
+            let key = key.as_deref().map_or_else(
+                || "a key".into(),
+                |key| format!("key {:?}", hide_sensitive(key)),
+            );
             return (format!("{key} is set twice; remove one"), None, Reveal::Key);
         }
         YamlError::SerdeMissingField { field, .. } => format!("missing key {field:?}"),
@@ -159,7 +160,7 @@ fn describe(error: &YamlError) -> (String, Option<&'static str>, Reveal) {
             expected,
             ..
         } => {
-            format!("expected {expected}, found {unexpected}")
+            format!("expected {expected}, found {}", hide_sensitive(unexpected))
         }
         YamlError::NullIntoString { .. } => {
             "expected a text, found nothing; give a value or remove the key".into()
@@ -200,6 +201,8 @@ fn describe(error: &YamlError) -> (String, Option<&'static str>, Reveal) {
 fn unknown(what: &str, given: &str, expected: &[&'static str]) -> (String, Option<&'static str>) {
     let known = expected.join(", ");
     let meant = closest(given, expected);
+    // An open quote turns whole lines into one name.
+    let given = hide_sensitive(given);
     let message = match meant {
         Some(meant) => format!("unknown {what} {given:?}, did you mean {meant:?}?"),
         None if expected.is_empty() => format!("unknown {what} {given:?}, none is expected"),

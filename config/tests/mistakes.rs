@@ -146,8 +146,8 @@ fn each_mistake_says_where_and_what_was_expected() {
              write it as 300ms, 1.5s, 1h30m or 1d",
         ),
         ("label: 'x", "1:8: unclosed quote"),
-        ("label: *x", "1:8: alias references unknown anchor"),
-        ("a: 1\u{7}", "1:5: unexpected character: `\\u{7}'"),
+        ("label: *x", "1:8: reference to unknown value"),
+        ("port: 1\u{7}", "1:8: unexpected character: `\\u{7}'"),
     ];
     for (text, expected) in cases {
         assert_eq!(headline(text), format!("store.yaml:{expected}"), "{text:?}");
@@ -196,6 +196,8 @@ fn no_error_shows_a_secret() {
         "password: |\n  x\n hunter2",
         "{ password: hunter2, port: many }",
         "Password: hunter2",
+        "{'\npassword: hunter2\n'}: 1",
+        "password: |\nhunter2\n",
     ] {
         let error = parse::<Store>("store.yaml", text).unwrap_err();
         assert!(
