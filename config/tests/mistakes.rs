@@ -147,7 +147,7 @@ fn each_mistake_says_where_and_what_was_expected() {
         ),
         ("label: 'x", "1:8: unclosed quote"),
         ("label: *x", "1:8: reference to unknown value"),
-        ("port: 1\u{7}", "1:8: unexpected character: `\\u{7}'"),
+        ("port: 1\u{7}", "1:7: unexpected character: `\\u{7}'"),
     ];
     for (text, expected) in cases {
         assert_eq!(headline(text), format!("store.yaml:{expected}"), "{text:?}");
