@@ -1,1 +1,67 @@
 //! Layered, typed YAML configuration for plugins.
+//!
+//! A [`ConfigDir`] is a folder of YAML files, one per plugin. Each plugin describes its file by a
+//! type with `serde::Deserialize` and `Default`, and asks for it by its own name. Mistakes are
+//! refused with the line, a mark under the column and what was probably meant:
+//!
+//! ```text
+//! config/etcd.yaml:2:1: unknown key "dial-timout", did you mean "dial-timeout"?
+//!   |
+//! 2 | dial-timout: ...
+//!   | ^
+//! ```
+//!
+//! [`duration`] reads durations as people and Go programs write them; a [`Secret`] is never shown.
+//!
+//! # Examples
+//! ```
+//! use keyval_config::{ConfigDir, Secret, duration};
+//! use std::time::Duration;
+//!
+//! #[derive(Debug, serde::Deserialize)]
+//! #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+//! struct Etcd {
+//!     endpoints: Vec<String>,
+//!     #[serde(with = "duration")]
+//!     dial_timeout: Duration,
+//!     password: Secret,
+//! }
+//!
+//! impl Default for Etcd {
+//!     fn default() -> Self {
+//!         Self {
+//!             endpoints: vec!["127.0.0.1:2379".into()],
+//!             dial_timeout: Duration::from_secs(1),
+//!             password: Secret::default(),
+//!         }
+//!     }
+//! }
+//!
+//! # let folder = std::env::temp_dir().join(format!("keyval-config-tour-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
+//! std::fs::write(folder.join("etcd.yaml"), "dial-timeout: 2m\npassword: open sesame")
+//!     .expect("the folder is writable");
+//! let etcd = ConfigDir::new(&folder).load::<Etcd>("etcd")?;
+//! assert_eq!(etcd.value.dial_timeout, Duration::from_secs(120));
+//! assert_eq!(etcd.value.endpoints, ["127.0.0.1:2379"]);
+//! println!("{:?} from {}", etcd.value, etcd.origin); // .. password: *** } from /../etcd.yaml
+//! # std::fs::remove_dir_all(&folder).ok();
+//! # keyval_config::Result::Ok(())
+//! ```
+
+pub mod duration;
+mod environment;
+mod error;
+mod file;
+mod load;
+mod secret;
+mod snippet;
+mod suggest;
+mod yaml;
+
+pub use crate::duration::HumanDuration;
+pub use crate::environment::Environment;
+pub use crate::error::{Error, Invalid, Result};
+pub use crate::load::{ConfigDir, Loaded, Origin, read};
+pub use crate::secret::Secret;
+pub use crate::yaml::parse;

@@ -1,0 +1,379 @@
+//! What the author of a wrong file is told.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use keyval_config::{ConfigDir, Error, Invalid, Secret, duration, parse, read};
+use serde::Deserialize;
+use tempfile::TempDir;
+
+type TestResult = Result<(), Box<dyn std::error::Error>>;
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+struct Store {
+    backend: Backend,
+    endpoints: Vec<String>,
+    port: u16,
+    label: String,
+    #[serde(with = "duration")]
+    dial_timeout: Duration,
+    insecure_transport: bool,
+    password: Secret,
+    limits: Option<Limits>,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Backend {
+    #[default]
+    Memory,
+    Etcd,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Limits {
+    max_operations: u32,
+}
+
+fn invalid(text: &str) -> Invalid {
+    match parse::<Store>("store.yaml", text) {
+        Err(Error::Invalid(invalid)) => *invalid,
+        other => panic!("{text:?} gave {other:?}"),
+    }
+}
+
+/// The error without its snippet.
+fn headline(text: &str) -> String {
+    invalid(text)
+        .to_string()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[test]
+fn an_unknown_key_shows_its_place_and_the_key_probably_meant() {
+    let error = invalid("port: 1\ndial-timout: 5s\n");
+    assert_eq!(
+        error.to_string(),
+        "store.yaml:2:1: unknown key \"dial-timout\", did you mean \"dial-timeout\"?\n  \
+           |\n\
+         2 | dial-timout: ...\n  \
+           | ^"
+    );
+    assert_eq!((error.line(), error.column()), (Some(2), Some(1)));
+    assert_eq!(error.did_you_mean(), Some("dial-timeout"));
+
+    assert_eq!(
+        headline("dial_timeout: 5s"),
+        "store.yaml:1:1: unknown key \"dial_timeout\", did you mean \"dial-timeout\"?"
+    );
+    assert_eq!(
+        headline("limits:\n  max-operation: 5"),
+        "store.yaml:2:3: unknown key \"max-operation\", did you mean \"max-operations\"?"
+    );
+}
+
+#[test]
+fn an_unknown_key_like_no_other_lists_those_known() {
+    let error = invalid("colour: red");
+    assert_eq!(error.did_you_mean(), None);
+    assert_eq!(
+        error.message(),
+        "unknown key \"colour\", expected one of backend, endpoints, port, label, dial-timeout, \
+         insecure-transport, password, limits"
+    );
+}
+
+#[test]
+fn each_mistake_says_where_and_what_was_expected() {
+    let cases = [
+        (
+            "backend: etdc",
+            "1:10: unknown value \"etdc\", did you mean \"etcd\"?",
+        ),
+        (
+            "backend: redis",
+            "1:10: unknown value \"redis\", expected one of memory, etcd",
+        ),
+        (
+            "port: 1\nport: 2",
+            "2:1: key \"port\" is set twice; remove one",
+        ),
+        ("port: many", "1:7: expected an integer from 0 to 65535"),
+        ("port: 70000", "1:7: expected an integer from 0 to 65535"),
+        ("port: -1", "1:7: expected an integer from 0 to 65535"),
+        (
+            "port: [1]",
+            "1:7: expected a single value, found a list or a map",
+        ),
+        ("insecure-transport: maybe", "1:21: expected true or false"),
+        (
+            "endpoints: a:2379",
+            "1:12: expected a list, `[a, b]` or one `- item` per line",
+        ),
+        (
+            "label: ~",
+            "1:8: expected a text, found nothing; give a value or remove the key",
+        ),
+        ("- port", "1:1: expected a map, `key: value`"),
+        ("limits: {}", "1:9: missing key \"max-operations\""),
+        (
+            "port: 1\n---\nport: 2",
+            "3:1: a second document begins here; keep one and remove this `---`",
+        ),
+        (
+            "dial-timeout: 5 parsecs",
+            "1:15: \"5 parsecs\" is not a duration: unknown unit \"parsecs\"; \
+             write it as 300ms, 1.5s, 1h30m or 1d",
+        ),
+        (
+            "dial-timeout: -5",
+            "1:15: -5 is not a duration: it is negative; write it as 300ms, 1.5s, 1h30m or 1d",
+        ),
+        (
+            "dial-timeout: 1.5",
+            "1:15: 1.5 is not a duration: a decimal number needs a unit; \
+             write it as 300ms, 1.5s, 1h30m or 1d",
+        ),
+        (
+            "dial-timeout: 99999999999999999999",
+            "1:15: 1e20 is not a duration: it is longer than 292 years; \
+             write it as 300ms, 1.5s, 1h30m or 1d",
+        ),
+        ("label: 'x", "1:8: unclosed quote"),
+        ("label: *x", "1:8: reference to unknown value"),
+        ("port: 1\u{7}", "1:7: unexpected character: `\\u{7}'"),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(headline(text), format!("store.yaml:{expected}"), "{text:?}");
+    }
+}
+
+#[test]
+fn the_mark_stands_under_the_fault() {
+    let error = invalid("# the store\nlimits:\n  max-operations: lots # of them\nport: 1\n");
+    assert_eq!(
+        error.to_string(),
+        "store.yaml:3:19: expected an integer from 0 to 4294967295\n  \
+           |\n\
+         3 |   max-operations: lots # of them\n  \
+           |                   ^"
+    );
+}
+
+#[test]
+fn an_empty_file_means_the_defaults() -> TestResult {
+    for text in ["", "\n", "# nothing yet\n", "---\n", "{}", "~", "\u{feff}"] {
+        assert_eq!(
+            parse::<Store>("store.yaml", text)?,
+            Store::default(),
+            "{text:?}"
+        );
+    }
+    let error = parse::<Limits>("limits.yaml", "").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "limits.yaml: the text is empty: missing key \"max-operations\""
+    );
+    Ok(())
+}
+
+#[test]
+fn no_error_shows_a_secret() {
+    for text in [
+        "password: [hunter2]",
+        "pasword: hunter2",
+        "password: hunter2\npassword: hunter2",
+        "password:\n  sub: hunter2",
+        "password: file:hunter2",
+        "password: 'hunter2",
+        "password: hunter2: x",
+        "password: |\n  x\n hunter2",
+        "{ password: hunter2, port: many }",
+        "Password: hunter2",
+        "{'\npassword: hunter2\n'}: 1",
+        "password: |\nhunter2\n",
+    ] {
+        let error = parse::<Store>("store.yaml", text).unwrap_err();
+        assert!(
+            !error.to_string().contains("hunter2"),
+            "{text:?} gave {error}"
+        );
+        assert!(
+            !format!("{error:?}").contains("hunter2"),
+            "{text:?} gave {error:?}"
+        );
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code, reason = "only its parsing matters")]
+    struct Ids {
+        token: u128,
+        secret: Backend,
+    }
+    for text in [
+        "token: hunter2",
+        "secret: hunter2",
+        "token: {}\nsecret: hunter2",
+    ] {
+        let error = parse::<Ids>("ids.yaml", text).unwrap_err();
+        assert!(
+            !error.to_string().contains("hunter2"),
+            "{text:?} gave {error}"
+        );
+    }
+}
+
+#[test]
+fn text_that_is_not_utf8_is_refused_with_its_place() -> TestResult {
+    let folder = TempDir::new()?;
+    let path = folder.path().join("store.yaml");
+    let mut utf16 = vec![0xff, 0xfe];
+    utf16.extend("port: 1".encode_utf16().flat_map(u16::to_le_bytes));
+    for (bytes, place) in [(&b"port: 1\nlabel: caf\xe9\n"[..], "2:11"), (&utf16, "1:1")] {
+        fs::write(&path, bytes)?;
+        let error = ConfigDir::new(folder.path())
+            .load::<Store>("store")
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "{}:{place}: the text is not UTF-8 from here on; save the file as UTF-8",
+                path.display()
+            )
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_beyond_a_mebibyte_is_refused() -> TestResult {
+    let folder = TempDir::new()?;
+    let path = folder.path().join("store.yaml");
+    let limit = 1024 * 1024;
+
+    fs::write(&path, "#".repeat(limit))?;
+    assert_eq!(read::<Store>(&path)?, Store::default());
+
+    fs::File::options()
+        .write(true)
+        .open(&path)?
+        .set_len(10 * 1024 * limit as u64)?;
+    let error = read::<Store>(&path).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{} is larger than 1048576 bytes, too large for a configuration",
+            path.display()
+        )
+    );
+
+    let error = parse::<Store>("text", &"#".repeat(limit + 1)).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+    Ok(())
+}
+
+#[test]
+fn files_made_to_exhaust_the_reader_are_refused_quickly() {
+    let mut laughs = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..10 {
+        let below = vec![format!("*a{}", level - 1); 9].join(", ");
+        writeln!(laughs, "a{level}: &a{level} [{below}]").expect("a String takes all");
+    }
+    let size = 1024 * 1024;
+    let fill = |unit: &str| unit.repeat(size / unit.len());
+    let indented = |unit: &str| -> String {
+        (0..1000)
+            .map(|depth| format!("{}{unit}\n", " ".repeat(depth)))
+            .collect()
+    };
+    let cases = [
+        ("laughs", laughs),
+        ("brackets", fill("[")),
+        ("braces", fill("{a: ")),
+        ("dashes", fill("- ")),
+        ("questions", fill("? ")),
+        ("anchors", fill("&a ")),
+        ("deep maps", indented("a:")),
+        ("deep lists", indented("-")),
+        ("items", fill("- a\n")),
+        (
+            "inline items",
+            format!("[{}]", fill("a,").trim_end_matches(',')),
+        ),
+        (
+            "keys",
+            (0..80_000).map(|key| format!("k{key}: 1\n")).collect(),
+        ),
+        ("documents", fill("---\n")),
+        (
+            "aliases",
+            format!("a: &a x\nb: [{}]", "*a,".repeat(200_000)),
+        ),
+        (
+            "merges",
+            format!("a: &a {{b: 1}}\n{}", "<<: *a\n".repeat(100_000)),
+        ),
+        ("open quote", format!("a: \"{}", fill("x"))),
+        ("escapes", fill("\"\\")),
+        ("tags", fill("!a ")),
+        ("colons", fill(":")),
+        ("tabs", fill("\t")),
+        ("carriage returns", fill("\r")),
+        ("percents", fill("%")),
+        ("block scalars", fill("|\n")),
+        ("comments", fill("#\n ")),
+    ];
+    for (name, text) in cases {
+        let text: String = text.chars().take(size).collect();
+        let started = Instant::now();
+        let store = parse::<Store>("store.yaml", &text);
+        let ignored = parse::<serde::de::IgnoredAny>("store.yaml", &text);
+        let taken = started.elapsed();
+        if let Err(error) = &store {
+            assert!(
+                error.to_string().len() < 2000,
+                "{name}: the error is too long"
+            );
+        }
+        println!(
+            "{name}: {taken:?} {} {}",
+            one_line(&store),
+            one_line(&ignored)
+        );
+        assert!(taken < Duration::from_secs(20), "{name} took {taken:?}");
+    }
+}
+
+fn one_line<T>(result: &Result<T, Error>) -> String {
+    match result {
+        Ok(_) => "accepted".into(),
+        Err(error) => error
+            .to_string()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+    }
+}
+
+#[test]
+fn nesting_and_aliases_within_reason_are_accepted() -> TestResult {
+    let shared = "a: &a [x, y]\nb: *a\nc: *a\n";
+    let lists: std::collections::BTreeMap<String, Vec<String>> = parse("a.yaml", shared)?;
+    assert_eq!(lists["c"], ["x", "y"]);
+
+    let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    parse::<serde::de::IgnoredAny>("a.yaml", &deep(30))?;
+    let error = parse::<serde::de::IgnoredAny>("a.yaml", &deep(40)).unwrap_err();
+    assert!(
+        error.to_string().contains("nested more than 32 deep"),
+        "{error}"
+    );
+    Ok(())
+}
