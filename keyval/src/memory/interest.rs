@@ -95,7 +95,11 @@ impl Group {
 #[derive(Debug)]
 pub(crate) struct Parked;
 
+/// The groups whose ranges share one longest prefix.
 type Bucket = Vec<Arc<Group>>;
+
+/// The buckets of one length of prefix.
+type Buckets = HashMap<Box<[u8]>, Bucket, RandomState>;
 
 /// Every group, found by the longest prefix that all keys of its range share.
 ///
@@ -103,7 +107,7 @@ type Bucket = Vec<Arc<Group>>;
 /// share nothing is looked at on every change.
 #[derive(Debug, Default)]
 pub(crate) struct Interests {
-    by_length: Vec<(usize, HashMap<Box<[u8]>, Bucket, RandomState>)>,
+    by_length: Vec<(usize, Buckets)>,
 }
 
 impl Interests {
@@ -116,7 +120,7 @@ impl Interests {
         {
             Ok(at) => at,
             Err(at) => {
-                self.by_length.insert(at, (cover.len(), HashMap::default()));
+                self.by_length.insert(at, (cover.len(), Buckets::default()));
                 at
             }
         };

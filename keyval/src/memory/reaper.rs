@@ -60,9 +60,9 @@ pub(crate) fn ensure(shared: &Arc<Shared>) {
 async fn run(store: Weak<Shared>, granted: Arc<Notify>) {
     loop {
         // The store must be able to go while its reaper sleeps, so it is not held across an await.
-        let deadline = match store.upgrade().map(|shared| next_deadline(&shared)) {
-            Some(Ok(deadline)) => deadline,
-            Some(Err(_)) | None => return,
+        let Some(Ok(deadline)) = store.upgrade().map(|shared| next_deadline(&shared)) else {
+            // The store is gone or closed.
+            return;
         };
         match deadline {
             None => granted.notified().await,
