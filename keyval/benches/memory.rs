@@ -5,8 +5,8 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use futures::StreamExt;
 use keyval::{
-    Broker, BrokerExt, Bytes, GetOptions, Key, KeyRange, Memory, Op, PutOptions, Txn,
-    WatchOptions, Watcher,
+    Broker, BrokerExt, Bytes, GetOptions, Key, KeyRange, Memory, Op, PutOptions, Txn, WatchOptions,
+    Watcher,
 };
 use tokio::runtime::{Builder, Runtime};
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use keyval::{Bytes, Key, Memory};
 use keyval::{Broker, PutOptions};
+use keyval::{Bytes, Key, Memory};
 use parking_lot::RwLock;
 
 /// The sizes at which single operations are measured.

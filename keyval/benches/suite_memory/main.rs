@@ -16,6 +16,9 @@ mod watchers;
 use report::Report;
 use rounds::Scale;
 
+/// Measures one part of the figures.
+type Part = fn(&Scale, &mut Report);
+
 fn main() {
     let mut json = None;
     let mut scale = Scale::FULL;
@@ -32,7 +35,7 @@ fn main() {
         }
     }
     let mut report = Report::default();
-    let parts: [(&str, fn(&Scale, &mut Report)); 4] = [
+    let parts: [(&str, Part); 4] = [
         ("points", points::measure),
         ("lists", lists::measure),
         ("watchers", watchers::measure),

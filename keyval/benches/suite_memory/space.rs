@@ -48,7 +48,11 @@ pub(crate) fn measure(_: &Scale, report: &mut Report) {
     });
     let left = (more.bytes_current + freed.bytes_current) as f64 / full as f64;
     report.add(
-        Row::new("history left after a compaction", left * 100.0, "% of the keys")
-            .target("<= 60 %", left <= 0.6),
+        Row::new(
+            "history left after a compaction",
+            left * 100.0,
+            "% of the keys",
+        )
+        .target("<= 60 %", left <= 0.6),
     );
 }
