@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::baseline::{SIZES, filled, key, picks, prefix, put, value};
 use crate::report::{Report, Row};
-use crate::rounds::{Scale, median, rate};
+use crate::rounds::{Clock, Scale, median, rate};
 
 pub(crate) fn measure(scale: &Scale, report: &mut Report) {
     // One thread for the writer and one for the lister, so that the two only meet in the store.
@@ -50,7 +50,7 @@ fn snapshot(runtime: &Runtime, scale: &Scale, store: &Memory) -> f64 {
     let times = scale.operations / 10;
     let all = KeyRange::all();
     median((0..scale.rounds).map(|_| {
-        let began = Instant::now();
+        let began = Clock::start();
         runtime.block_on(async {
             for _ in 0..times {
                 let listing = store.list_opts(&all, ListOptions::default());
@@ -143,6 +143,7 @@ struct Writes {
 async fn write(store: &Memory, keys: &[Key], time: Duration, seed: u64) -> Writes {
     let picks = picks(keys, 1 << 16, seed);
     let mut took = Vec::with_capacity(4_000_000);
+    let clock = Clock::start();
     let began = Instant::now();
     let mut last = began;
     for (i, key) in picks.iter().cycle().enumerate() {
@@ -154,7 +155,7 @@ async fn write(store: &Memory, keys: &[Key], time: Duration, seed: u64) -> Write
             break;
         }
     }
-    let rate = rate(took.len(), last - began);
+    let rate = rate(took.len(), clock.elapsed());
     let at = took.len() * 99 / 100;
     let p99 = *took.select_nth_unstable(at).1 as f64 / 1000.0;
     Writes { rate, p99 }

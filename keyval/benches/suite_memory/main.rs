@@ -3,7 +3,8 @@
 //! `cargo bench -p keyval --features testing --bench suite_memory -- [--json PATH] [--quick]`
 //!
 //! The other side of a ratio is measured in the same run, in turn with the store, and figures are
-//! medians of rounds, so that a busy machine disturbs both sides alike.
+//! medians of rounds, so that a busy machine disturbs both sides alike. Where one thread is measured,
+//! the time that it waited for a processor does not count.
 
 mod baseline;
 mod lists;
@@ -14,7 +15,7 @@ mod watchers;
 
 use std::process::{Command, Stdio};
 
-use report::Report;
+use report::{Report, Row};
 use rounds::Scale;
 
 /// Measures one part of the figures.
@@ -46,6 +47,13 @@ fn main() {
         if only.as_deref().is_none_or(|only| only == name) {
             measure(&scale, &mut report);
         }
+    }
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    if let Some(load) = load.split(' ').next().and_then(|load| load.parse().ok()) {
+        // 1 is this suite alone; above the number of processors, figures of two threads suffer.
+        let processors = std::thread::available_parallelism().map_or(0, |count| count.get());
+        let name = format!("load of the machine at the end ({processors} processors)");
+        report.add(&Row::new(name, load, "threads"));
     }
     report.print();
     if let Some(path) = json {

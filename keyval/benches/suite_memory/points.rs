@@ -1,14 +1,13 @@
 //! Single gets and puts, against a bare map behind a lock.
 
 use std::hint::black_box;
-use std::time::Instant;
 
 use keyval::{Broker, Bytes, GetOptions, Key, Memory};
 use tokio::runtime::Builder;
 
 use crate::baseline::{Bare, SIZES, bare, filled, key, picks, put, value};
 use crate::report::{Report, Row};
-use crate::rounds::{Scale, in_turn, rate};
+use crate::rounds::{Clock, Scale, in_turn, rate};
 
 pub(crate) fn measure(scale: &Scale, report: &mut Report) {
     let runtime = Builder::new_current_thread()
@@ -24,13 +23,13 @@ pub(crate) fn measure(scale: &Scale, report: &mut Report) {
             scale.rounds,
             |round| {
                 let picks = picks(&keys, scale.operations, round as u64);
-                let began = Instant::now();
+                let began = Clock::start();
                 runtime.block_on(get_all(&store, &picks));
                 rate(picks.len(), began.elapsed())
             },
             |round| {
                 let picks = picks(&keys, scale.operations, round as u64);
-                let began = Instant::now();
+                let began = Clock::start();
                 for key in &picks {
                     black_box(map.read().get(key.as_bytes()).cloned());
                 }
@@ -48,7 +47,7 @@ pub(crate) fn measure(scale: &Scale, report: &mut Report) {
             |round| {
                 let work = writes(&keys, scale.operations, round);
                 let count = work.len();
-                let began = Instant::now();
+                let began = Clock::start();
                 runtime.block_on(async {
                     for (key, value) in work {
                         put(&store, &key, value).await;
@@ -59,7 +58,7 @@ pub(crate) fn measure(scale: &Scale, report: &mut Report) {
             |round| {
                 let work = writes(&keys, scale.operations, round);
                 let count = work.len();
-                let began = Instant::now();
+                let began = Clock::start();
                 put_bare(&map, work);
                 rate(count, began.elapsed())
             },
@@ -84,7 +83,7 @@ fn fill(scale: &Scale, report: &mut Report) {
         scale.rounds.min(3),
         |_| {
             let (store, work) = (Memory::new(), work());
-            let began = Instant::now();
+            let began = Clock::start();
             runtime.block_on(async {
                 for (key, value) in work {
                     put(&store, &key, value).await;
@@ -94,7 +93,7 @@ fn fill(scale: &Scale, report: &mut Report) {
         },
         |_| {
             let (map, work) = (Bare::default(), work());
-            let began = Instant::now();
+            let began = Clock::start();
             put_bare(&map, work);
             rate(size, began.elapsed())
         },

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::baseline::{filled, picks, put, value};
 use crate::report::{Report, Row};
-use crate::rounds::{Scale, Sides, in_turn, median, rate};
+use crate::rounds::{Clock, Scale, Sides, in_turn, median, rate};
 
 /// Watchers on prefixes of their own.
 const DISJOINT: usize = 10_000;
@@ -114,7 +114,7 @@ fn against(
         let work = picks(keys, scale.operations, seed as u64);
         let work: Vec<_> = work.iter().zip((0..).map(value)).collect();
         let count = work.len();
-        let began = Instant::now();
+        let began = Clock::start();
         writer.block_on(async {
             for (key, value) in work {
                 put(store, key, value).await;

@@ -63,7 +63,7 @@ pub(crate) struct Group {
 struct Parking {
     members: usize,
     parked: Vec<Arc<Seat>>,
-    /// The last revision that concerns the range, since the group began.
+    /// The last revision that concerns the range; at first, the last that may have done so.
     last: Revision,
     recent: VecDeque<(Revision, Touched)>,
     /// What is remembered are all revisions from here ..
@@ -84,7 +84,8 @@ pub(crate) enum Pull {
 }
 
 impl Group {
-    pub(crate) fn new(range: KeyRange, cover: usize) -> Arc<Self> {
+    /// The group of a range that nobody watched until this revision.
+    pub(crate) fn new(range: KeyRange, cover: usize, present: Revision) -> Arc<Self> {
         let prefix = &range.start().as_bytes()[..cover];
         Arc::new(Self {
             is_prefix: range == KeyRange::prefix(prefix),
@@ -92,7 +93,8 @@ impl Group {
             parking: Mutex::new(Parking {
                 members: 0,
                 parked: Vec::new(),
-                last: Revision::ZERO,
+                // Whatever happened before may have concerned the range.
+                last: present,
                 recent: VecDeque::new(),
                 from: Revision::new(u64::MAX),
                 until: Some(Revision::ZERO),
