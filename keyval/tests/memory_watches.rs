@@ -244,3 +244,16 @@ async fn a_task_that_is_dropped_with_its_watch_does_not_lock_the_store() {
     assert!(task.await.is_err());
     store.put("a", "y").await.unwrap();
 }
+
+#[tokio::test]
+async fn the_first_watch_of_a_range_can_begin_in_the_past() {
+    let store = Memory::new();
+    let first = store.put("a/x", "1").await.unwrap();
+    let second = store.put("a/x", "2").await.unwrap();
+    for from in [first, second] {
+        let options = WatchOptions::default().starting_at(from);
+        let mut watch = watch(&store, prefix("a/"), options).await;
+        let told = watch.next().now_or_never().expect("it has happened");
+        assert_eq!(told.unwrap().unwrap().revision, from);
+    }
+}
