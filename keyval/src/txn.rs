@@ -171,7 +171,7 @@ impl Op {
 ///     )
 ///     .await?;
 /// assert!(reply.succeeded);
-/// # keyval::Result::Ok(()) }).unwrap();
+/// # Ok::<_, keyval::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Txn {
