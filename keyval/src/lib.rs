@@ -27,6 +27,7 @@ mod txn;
 mod watcher;
 mod wrap;
 
+pub use crate::adapt::StoreExt;
 pub use crate::backoff::{Backoff, BackoffPolicy};
 pub use crate::broker::{Broker, BrokerExt};
 pub use crate::capability::Capabilities;
@@ -46,5 +47,6 @@ pub use crate::revision::Revision;
 pub use crate::store::{Maintenance, ManagedStore, Store, StoreStatus};
 pub use crate::txn::{Compare, Op, Relation, Target, Txn};
 pub use crate::watcher::{ChangeStream, Watcher};
+pub use crate::wrap::{Observe, Prefixed, Retry, RetryPolicy, Timeout};
 
 pub use bytes::Bytes;

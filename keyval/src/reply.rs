@@ -98,10 +98,7 @@ impl Listing {
 impl Listing {
     /// The same listing with each item passed through a function; the first error ends it.
     #[must_use]
-    pub fn map_items(
-        self,
-        f: impl FnMut(Result<Entry>) -> Result<Entry> + Send + 'static,
-    ) -> Self {
+    pub fn map_items(self, f: impl FnMut(Result<Entry>) -> Result<Entry> + Send + 'static) -> Self {
         let entries = self.entries.map(f).scan(false, |failed, item| {
             let item = if *failed { None } else { Some(item) };
             *failed = matches!(item, Some(Err(_)));
