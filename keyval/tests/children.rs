@@ -1,5 +1,7 @@
 //! Promises of a listing of one level.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 mod wrap_support;
 
 use futures::StreamExt;

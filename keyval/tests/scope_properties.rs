@@ -1,5 +1,7 @@
 //! Properties of scopes: the arithmetic of prefixes, and that a scope is a store of its own.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 use std::collections::BTreeSet;
 
 use futures::StreamExt;

@@ -1,5 +1,7 @@
 //! What a scope does when the store below sends keys that it was not asked for.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 use std::fmt;
 use std::time::Duration;
 
@@ -197,7 +199,7 @@ async fn answers(scoped: &Prefixed<Leaky>) -> Vec<(&'static str, Error)> {
         let options = WatchOptions::default().starting_at(Revision::new(from));
         let mut watch = scoped.watch_opts(&all, options).await.unwrap();
         let good = watch.next().await.unwrap().unwrap();
-        assert!(good.changes.iter().all(|change| change.key() == &"a"));
+        assert!(good.changes.iter().all(|change| *change.key() == "a"));
         errors.push(("watch", watch.next().await.unwrap().unwrap_err()));
         assert!(
             watch.next().await.is_none(),

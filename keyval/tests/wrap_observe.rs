@@ -1,5 +1,7 @@
 //! Promises of a store that is traced and measured.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 mod wrap_support;
 
 use std::collections::BTreeMap;

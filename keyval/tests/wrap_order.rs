@@ -1,5 +1,7 @@
 //! Why wrappers stand in the order `Observe(Retry(Timeout(Prefixed(store))))`.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 mod wrap_support;
 
 use std::sync::Arc;

@@ -59,7 +59,7 @@ use crate::wrap::lease_book::LeaseBook;
 /// let entry = store.get("agents/1/name").await?.expect("it was just put");
 /// assert_eq!(entry.value, "left");
 /// assert_eq!(store.prefixed("agents/").count(keyval::KeyRange::all()).await?, 2);
-/// # keyval::Result::Ok(()) }).unwrap();
+/// # Ok::<_, keyval::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug)]
 pub struct Prefixed<S> {
