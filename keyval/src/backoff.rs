@@ -9,7 +9,7 @@ use tokio::time::Instant;
 ///
 /// Full jitter draws each wait evenly between zero and the grown bound, as described in "Exponential
 /// Backoff And Jitter" (AWS Architecture Blog, 2015). To never be a hot loop, a wait is at least a
-/// tenth of the first bound.
+/// tenth of the first bound, and at least a millisecond whatever the bounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct BackoffPolicy {
@@ -115,5 +115,69 @@ impl Backoff {
     #[must_use]
     pub fn failures(&self) -> u32 {
         self.failures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_bound_grows_to_the_greatest_and_stays_there() {
+        let policy = BackoffPolicy::default();
+        let bounds: Vec<_> = (0..8).map(|n| policy.bound(n).as_millis()).collect();
+        assert_eq!(bounds, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert_eq!(policy.bound(u32::MAX), policy.max);
+    }
+
+    #[test]
+    fn a_broken_factor_neither_shrinks_nor_panics() {
+        for factor in [0.0, -3.0, f64::NAN, f64::INFINITY] {
+            let policy = BackoffPolicy {
+                factor,
+                ..BackoffPolicy::default()
+            };
+            for failures in [0, 1, 50, u32::MAX] {
+                let bound = policy.bound(failures);
+                assert!(
+                    bound >= policy.initial && bound <= policy.max,
+                    "{factor} {failures}"
+                );
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_are_spread_below_the_bound_and_never_nothing() {
+        let policy = BackoffPolicy::default();
+        let mut backoff = policy.start();
+        let mut waits = BTreeSet::new();
+        for failures in 0..200 {
+            let wait = backoff.next_wait();
+            assert!(
+                wait >= policy.initial / 10 && wait <= policy.bound(failures),
+                "{wait:?}"
+            );
+            waits.insert(wait);
+        }
+        assert!(
+            waits.len() > 100,
+            "jitter makes nearly every wait another one"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calm_makes_the_next_failure_the_first_again() {
+        let policy = BackoffPolicy::default();
+        let mut backoff = policy.start();
+        for _ in 0..10 {
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+        assert_eq!(backoff.failures(), 10);
+        tokio::time::sleep(policy.reset_after + Duration::from_secs(1)).await;
+        assert!(backoff.next_wait() <= policy.initial);
+        assert_eq!(backoff.failures(), 1);
     }
 }

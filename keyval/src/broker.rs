@@ -94,7 +94,7 @@ pub trait Broker: Debug + Display + Send + Sync + 'static {
 /// assert_eq!(entry.value, "hello");
 /// assert_eq!(entry.modified, first);
 /// assert!(store.get("nothing").await?.is_none());
-/// # keyval::Result::Ok(()) }).unwrap();
+/// # Ok::<_, keyval::Error>(()) }).unwrap();
 /// ```
 pub trait BrokerExt: Broker {
     /// Reads one key.
@@ -120,7 +120,7 @@ pub trait BrokerExt: Broker {
     /// store.put("b/1", "y").await?;
     /// let entries = store.list(KeyRange::prefix("a/")).await?.collect().await?;
     /// assert_eq!(entries.len(), 1);
-    /// # keyval::Result::Ok(()) }).unwrap();
+    /// # Ok::<_, keyval::Error>(()) }).unwrap();
     /// ```
     fn list(&self, range: impl Into<KeyRange>) -> impl Future<Output = Result<Listing>> + Send {
         let range = range.into();
@@ -186,7 +186,7 @@ pub trait BrokerExt: Broker {
     /// let lost = store.put_if_absent("owner", "you").await?;
     /// assert!(!lost.written);
     /// assert_eq!(lost.prev.unwrap().value, "me");
-    /// # keyval::Result::Ok(()) }).unwrap();
+    /// # Ok::<_, keyval::Error>(()) }).unwrap();
     /// ```
     #[doc(alias = "PutIfNotExists")]
     fn put_if_absent(
@@ -215,7 +215,7 @@ pub trait BrokerExt: Broker {
     /// let seen = store.put("count", "1").await?;
     /// assert!(store.compare_and_swap("count", Condition::Modified(seen), "2").await?.written);
     /// assert!(!store.compare_and_swap("count", Condition::Modified(seen), "3").await?.written);
-    /// # keyval::Result::Ok(()) }).unwrap();
+    /// # Ok::<_, keyval::Error>(()) }).unwrap();
     /// ```
     fn compare_and_swap(
         &self,

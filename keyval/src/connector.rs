@@ -15,7 +15,7 @@ use crate::store::ManagedStore;
 /// # tokio_test::block_on(async {
 /// let store = MemoryConnector::connect(&MemoryConfig::default()).await?;
 /// store.put("ready", "yes").await?;
-/// # keyval::Result::Ok(()) }).unwrap();
+/// # Ok::<_, keyval::Error>(()) }).unwrap();
 /// ```
 pub trait Connector: Send + Sync + 'static {
     /// The configuration of such a store.

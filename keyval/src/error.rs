@@ -338,3 +338,106 @@ fn current_text(current: Option<&Revision>) -> impl fmt::Display {
         format!(": the store is at {current}")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn one_of_each() -> Vec<Error> {
+        let message = || "why".to_owned();
+        vec![
+            Error::unavailable("why", Outcome::NotApplied),
+            Error::Timeout {
+                operation: "get",
+                after: Duration::from_secs(3),
+                outcome: Outcome::NotApplied,
+            },
+            Error::Compacted {
+                requested: Revision::new(3),
+                oldest: Some(Revision::new(9)),
+            },
+            Error::FutureRevision {
+                requested: Revision::new(9),
+                current: Some(Revision::new(3)),
+            },
+            Error::LeaseLost {
+                lease: LeaseId::new(255).unwrap(),
+            },
+            Error::Denied { message: message() },
+            Error::Unauthenticated { message: message() },
+            Error::TooLarge {
+                size: 2_000_000,
+                limit: 1_572_864,
+            },
+            Error::TooManyOps {
+                count: 129,
+                limit: 128,
+            },
+            Error::DuplicateKey {
+                key: Key::from("a"),
+            },
+            Error::StorageFull { message: message() },
+            Error::invalid("why"),
+            Error::NotSupported {
+                operation: "compact",
+                store: "flat file".to_owned(),
+            },
+            Error::OutOfScope {
+                what: "the key \"b\"".to_owned(),
+                scope: "a/".to_owned(),
+            },
+            Error::backend("why", Outcome::NotApplied),
+            Error::Closed {
+                store: "memory".to_owned(),
+            },
+        ]
+    }
+
+    #[test]
+    fn every_kind_of_error_has_its_own_code_and_word_and_a_remedy() {
+        let errors = one_of_each();
+        let codes: BTreeSet<_> = errors.iter().map(Error::code).collect();
+        let kinds: BTreeSet<_> = errors.iter().map(Error::kind).collect();
+        assert_eq!((codes.len(), kinds.len()), (errors.len(), errors.len()));
+        assert!(errors.iter().all(|error| !error.hint().is_empty()));
+    }
+
+    #[test]
+    fn texts_hold_the_numbers() {
+        let texts: Vec<_> = one_of_each().iter().map(Error::to_string).collect();
+        for expected in [
+            "get did not end within 3s",
+            "revision 3 has been compacted: the oldest that is kept is 9",
+            "revision 9 is in the future: the store is at 3",
+            "lease ff does not exist: it expired, was revoked or was never granted",
+            "the request is too large: 2000000 bytes where the limit is 1572864",
+            "the transaction is too long: 129 compares or operations where the limit is 128",
+            "the transaction writes the key \"a\" twice",
+        ] {
+            assert!(
+                texts.iter().any(|text| text == expected),
+                "{expected} is none of {texts:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_what_was_sent_without_an_answer_may_have_applied() {
+        for error in one_of_each() {
+            let expected = matches!(error, Error::OutOfScope { .. });
+            assert_eq!(error.may_have_applied(), expected, "{error}");
+        }
+        assert!(Error::unavailable("reset", Outcome::Unknown).may_have_applied());
+        assert!(Error::backend("reset", Outcome::Unknown).may_have_applied());
+    }
+
+    #[test]
+    fn only_an_absent_store_or_a_deadline_is_worth_a_second_try() {
+        for error in one_of_each() {
+            let expected = matches!(error, Error::Unavailable { .. } | Error::Timeout { .. });
+            assert_eq!(error.is_retryable(), expected, "{error}");
+        }
+    }
+}

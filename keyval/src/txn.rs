@@ -171,7 +171,7 @@ impl Op {
 ///     )
 ///     .await?;
 /// assert!(reply.succeeded);
-/// # keyval::Result::Ok(()) }).unwrap();
+/// # Ok::<_, keyval::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Txn {
@@ -334,6 +334,140 @@ fn op_size(op: &Op) -> usize {
         Op::Put(key, value, _) => key.len() + value.len(),
         Op::Get(range, _) | Op::Delete(range, _) => {
             range.start().len() + range.end().map_or(0, Key::len)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Condition;
+
+    fn limits() -> Capabilities {
+        Capabilities::all()
+            .with_max_txn_ops(Some(128))
+            .with_max_request_bytes(Some(1000))
+    }
+
+    #[test]
+    fn as_many_operations_as_the_limit_pass_and_one_more_does_not() {
+        let puts =
+            |n: usize| (0..n).fold(Txn::new(), |txn, i| txn.then(Op::put(format!("{i}"), "")));
+        assert!(puts(128).check(&limits()).is_ok());
+        assert!(matches!(
+            puts(129).check(&limits()),
+            Err(Error::TooManyOps {
+                count: 129,
+                limit: 128
+            })
+        ));
+        let compares = (0..129).fold(Txn::new(), |txn, i| {
+            txn.when(Compare::exists(format!("{i}")))
+        });
+        assert!(matches!(
+            compares.check(&limits()),
+            Err(Error::TooManyOps { count: 129, .. })
+        ));
+        assert!(
+            puts(129).check(&Capabilities::all()).is_ok(),
+            "a store may have no limit"
+        );
+    }
+
+    #[test]
+    fn keys_and_values_together_count_as_the_size() {
+        let txn = |len: usize| Txn::new().then(Op::put("key", vec![0; len]));
+        assert!(txn(997).check(&limits()).is_ok());
+        assert!(matches!(
+            txn(998).check(&limits()),
+            Err(Error::TooLarge {
+                size: 1001,
+                limit: 1000
+            })
+        ));
+    }
+
+    #[test]
+    fn one_branch_writes_a_key_once() {
+        let twice = Txn::new().then(Op::put("a", "1")).then(Op::put("a", "2"));
+        let put_and_delete = Txn::new()
+            .otherwise(Op::delete_prefix("a"))
+            .otherwise(Op::put("ab", ""));
+        for txn in [twice, put_and_delete] {
+            assert!(
+                matches!(txn.check(&limits()), Err(Error::DuplicateKey { .. })),
+                "{txn:?}"
+            );
+        }
+        let apart = Txn::new()
+            .then(Op::put("a", "1"))
+            .otherwise(Op::put("a", "2"));
+        let neighbours = Txn::new()
+            .then(Op::delete_prefix("a/"))
+            .then(Op::put("a", ""));
+        let deletes = Txn::new()
+            .then(Op::delete_prefix("a"))
+            .then(Op::delete("ab"));
+        for txn in [apart, neighbours, deletes] {
+            assert!(txn.check(&limits()).is_ok(), "{txn:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_store_accepts_is_refused_beforehand() {
+        let refused = [
+            Txn::new().when(Compare::exists("")),
+            Txn::new().then(Op::put("", "")),
+            Txn::new().then(Op::get("")),
+            Txn::new().otherwise(Op::list(KeyRange::span("b", "a"))),
+            Txn::new().then(Op::Get(
+                KeyRange::all(),
+                ListOptions::default().with_limit(0),
+            )),
+            Txn::new().then(Op::Put(
+                Key::from("a"),
+                Bytes::new(),
+                PutOptions::default().only_if(Condition::Absent),
+            )),
+            Txn::new().then(Op::Put(
+                Key::from("a"),
+                Bytes::from("v"),
+                PutOptions::default().keep_value(),
+            )),
+        ];
+        for txn in refused {
+            assert!(
+                matches!(txn.check(&limits()), Err(Error::Invalid { .. })),
+                "{txn:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_scope_is_put_before_every_key() {
+        let txn = Txn::new()
+            .when(Compare::exists("a"))
+            .then(Op::put("b", "1"))
+            .otherwise(Op::list(KeyRange::all()));
+        let scope = Prefix::segment("s");
+        let expected = Txn::new()
+            .when(Compare::exists("s/a"))
+            .then(Op::put("s/b", "1"))
+            .otherwise(Op::list(scope.shift(&KeyRange::all())));
+        assert_eq!(txn.under(&scope), expected);
+    }
+
+    #[test]
+    fn relations_compare_the_stored_with_the_given() {
+        for (relation, less, equal, greater) in [
+            (Relation::Equal, false, true, false),
+            (Relation::NotEqual, true, false, true),
+            (Relation::Greater, false, false, true),
+            (Relation::Less, true, false, false),
+        ] {
+            assert_eq!(relation.holds(&1, &2), less, "{relation:?}");
+            assert_eq!(relation.holds(&2, &2), equal, "{relation:?}");
+            assert_eq!(relation.holds(&3, &2), greater, "{relation:?}");
         }
     }
 }

@@ -1,1 +1,20 @@
 //! The in-memory store: every promise of the contract, no server.
+
+mod connector;
+mod history;
+mod index;
+mod interest;
+mod lease;
+mod options;
+mod read;
+mod reaper;
+mod shared;
+mod slot;
+mod state;
+mod store;
+mod txn;
+mod watch;
+
+pub use crate::memory::connector::{MemoryConfig, MemoryConnector};
+pub use crate::memory::options::MemoryOptions;
+pub use crate::memory::store::Memory;
