@@ -11,8 +11,8 @@ use etcd_client::{
 use futures::FutureExt;
 use futures::stream::{self, Stream};
 use keyval::{
-    ChangeStream, Changes, Entry, Error, KeyRange, ListOptions, Outcome, Result, Revision,
-    WatchOptions, Watcher,
+    ChangeStream, Changes, Consistency, Entry, Error, KeyRange, ListOptions, Outcome, Result,
+    Revision, WatchOptions, Watcher,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -67,6 +67,9 @@ impl Watcher for EtcdStore {
                 "something else to the creation of a watch",
             ));
         }
+        if options.from.is_some() {
+            check_kept(client, range, after).await?;
+        }
         let exact = options.progress.is_some()
             && version(client, &node)
                 .await
@@ -93,6 +96,32 @@ async fn present(client: &Client, range: &KeyRange) -> Result<Revision> {
         })
         .await?;
     Ok(convert::header_revision(reply.0.header.as_ref()))
+}
+
+/// Refuses a start whose revision may have lost some of its changes.
+///
+/// etcd accepts a watch from the very revision to which it was compacted, and some versions then
+/// leave out its deletes: <https://github.com/etcd-io/etcd/issues/19179>. If the revision before
+/// can still be read, nothing of the start is gone.
+async fn check_kept(client: &Client, range: &KeyRange, after: Revision) -> Result<()> {
+    if after == Revision::ZERO {
+        return Ok(());
+    }
+    let call = Call::read("watch", range).at(Some(after.next()));
+    let options = ListOptions::default()
+        .with_consistency(Consistency::Serializable)
+        .at(after)
+        .count_only();
+    let read = client
+        .call(call, |mut node| {
+            let options = convert::get_options(None, &options);
+            async move { node.kv.get(range.start().as_bytes(), Some(options)).await }
+        })
+        .await;
+    match read {
+        Ok(_) | Err(Error::FutureRevision { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 async fn version(client: &Client, node: &Node) -> Result<String> {

@@ -116,6 +116,18 @@ impl Etcd {
         &self.version
     }
 
+    /// The value of one of the server's own metrics; `None` if it has none of this name.
+    ///
+    /// # Panics
+    /// If the server does not answer.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let metrics = http::get(self.address(), "/metrics").expect("the server shows its metrics");
+        let mut lines = metrics.lines().filter_map(|line| line.split_once(' '));
+        let (_, value) = lines.find(|(found, _)| *found == name)?;
+        value.parse().ok()
+    }
+
     /// A configuration for this server.
     #[must_use]
     pub fn config(&self) -> EtcdConfig {
