@@ -36,6 +36,7 @@ pub use crate::children::{Child, Children, children};
 pub use crate::connector::Connector;
 pub use crate::entry::{Change, Changes, Entry, ResyncCause, Snapshot, Update};
 pub use crate::error::{BoxError, Error, Outcome, Result};
+pub use crate::follow::{Follow, FollowOptions, FollowState, Outage, follow};
 pub use crate::key::Key;
 pub use crate::lease::{LeaseGrant, LeaseStatus, Leases};
 pub use crate::lease_id::LeaseId;
