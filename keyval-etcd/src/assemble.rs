@@ -81,8 +81,10 @@ impl Assembler {
     }
 
     fn release(&mut self) -> Option<Changes> {
-        let whole = self.tail.take()?;
+        let mut whole = self.tail.take()?;
         self.delivered = whole.revision;
+        // etcd sends them in the order of the operations; the contract is the order of the keys.
+        whole.changes.sort_by(|a, b| a.key().cmp(b.key()));
         Some(whole)
     }
 
@@ -159,10 +161,10 @@ mod tests {
         assert_eq!(shown(&assembler.accept(first).unwrap()), ["5: a"]);
         let second = events(true, vec![put("c", 6)]);
         assert!(assembler.accept(second).unwrap().is_empty());
-        let last = events(false, vec![put("d", 6), put("e", 7)]);
+        let last = events(false, vec![put("0", 6), put("e", 7)]);
         assert_eq!(
             shown(&assembler.accept(last).unwrap()),
-            ["6: b c d", "7: e"]
+            ["6: 0 b c", "7: e"]
         );
         assert_eq!(assembler.delivered(), Revision::new(7));
     }

@@ -9,7 +9,7 @@ use keyval::{
 };
 
 use crate::convert;
-use crate::error::{self, Call};
+use crate::error::Call;
 use crate::lease;
 use crate::list;
 use crate::store::EtcdStore;
@@ -24,7 +24,6 @@ impl Broker for EtcdStore {
 
     async fn get_opts(&self, key: &Key, options: GetOptions) -> Result<Option<Entry>> {
         key.check()?;
-        error::check_past(options.at)?;
         let mut listing = ListOptions::default().with_consistency(options.consistency);
         listing.at = options.at;
         let reply = self
@@ -40,7 +39,6 @@ impl Broker for EtcdStore {
     async fn list_opts(&self, range: &KeyRange, options: ListOptions) -> Result<Listing> {
         range.check()?;
         options.check()?;
-        error::check_past(options.at)?;
         list::list(&self.client, range, options).await
     }
 

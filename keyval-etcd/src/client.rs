@@ -46,6 +46,8 @@ pub(crate) struct Node {
 /// All that the clones of one store share.
 pub(crate) struct Client {
     name: String,
+    /// What the endpoint said that answered first.
+    version: String,
     operation_timeout: Duration,
     /// None after closing, so that the connections end.
     nodes: RwLock<Option<Arc<[Node]>>>,
@@ -69,9 +71,10 @@ impl Client {
         }
         let names: Vec<&str> = nodes.iter().map(|node| &*node.endpoint).collect();
         let name = format!("etcd({})", names.join(","));
-        let current = first_to_answer(&nodes, config.dial_timeout, &name).await?;
+        let (current, version) = first_to_answer(&nodes, config.dial_timeout, &name).await?;
         Ok(Self {
             name,
+            version,
             operation_timeout: config.operation_timeout,
             nodes: RwLock::new(Some(nodes.into())),
             current: AtomicUsize::new(current),
@@ -83,6 +86,11 @@ impl Client {
     /// The store as it shows itself.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The version of the endpoint that answered first.
+    pub(crate) fn version(&self) -> &str {
+        &self.version
     }
 
     /// Cancelled when the store is closed.
@@ -253,8 +261,8 @@ fn not_an_endpoint(why: &str) -> Error {
     ))
 }
 
-/// The index of the endpoint that says its status first.
-async fn first_to_answer(nodes: &[Node], within: Duration, name: &str) -> Result<usize> {
+/// The index of the endpoint that says its status first, and its version.
+async fn first_to_answer(nodes: &[Node], within: Duration, name: &str) -> Result<(usize, String)> {
     let deadline = Instant::now() + within;
     let mut asked: FuturesUnordered<_> = nodes
         .iter()
@@ -267,7 +275,7 @@ async fn first_to_answer(nodes: &[Node], within: Duration, name: &str) -> Result
     let mut causes = vec![String::new(); nodes.len()];
     while let Some((at, answered)) = asked.next().await {
         causes[at] = match answered {
-            Ok(Ok(_)) => return Ok(at),
+            Ok(Ok(status)) => return Ok((at, status.0.version)),
             Ok(Err(failure)) => error::words(&failure),
             Err(_) => format!("no answer within {within:?}"),
         };

@@ -131,7 +131,8 @@ pub(crate) fn get_options(end: Option<Vec<u8>>, options: &ListOptions) -> EtcdGe
         wire = wire.with_range(end);
     }
     if let Some(at) = options.at {
-        wire = wire.with_revision(wire_revision(at));
+        // Zero would mean the present; at one, as before it, every store is empty.
+        wire = wire.with_revision(wire_revision(at).max(1));
     }
     if options.consistency == Consistency::Serializable {
         wire = wire.with_serializable();

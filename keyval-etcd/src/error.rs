@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt::{self, Write as _};
 
-use keyval::{BoxError, Error, LeaseId, Outcome, Result, Revision};
+use keyval::{BoxError, Error, LeaseId, Outcome, Revision};
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
 /// What is being asked of etcd, as far as an error has to say it.
@@ -356,20 +356,6 @@ fn with_source(mut error: Error, cause: Option<BoxError>) -> Error {
         *source = cause;
     }
     error
-}
-
-/// Refuses a read of the past at revision zero, which etcd would take for the present.
-///
-/// # Errors
-/// [`Error::Compacted`]: no store keeps what was before its first change.
-pub(crate) fn check_past(at: Option<Revision>) -> Result<()> {
-    match at {
-        Some(Revision::ZERO) => Err(Error::Compacted {
-            requested: Revision::ZERO,
-            oldest: None,
-        }),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use keyval_config::Environment;
 
 use crate::client::Client;
 use crate::config::EtcdConfig;
+use crate::progress::requested_progress_is_exact;
 
 /// A store in an etcd server or cluster. Clones share their connections.
 ///
@@ -56,6 +57,7 @@ impl EtcdStore {
     pub async fn connect_in(config: &EtcdConfig, environment: &Environment) -> Result<Self> {
         let client = Client::connect(config, environment).await?;
         let limits = Capabilities::all()
+            .with_progress(requested_progress_is_exact(client.version()))
             .with_max_txn_ops(Some(config.max_txn_ops))
             .with_max_request_bytes(Some(config.max_request_bytes));
         Ok(Self {

@@ -8,7 +8,7 @@ use keyval::{
 
 use crate::client::Client;
 use crate::convert;
-use crate::error::{self, Call};
+use crate::error::Call;
 use crate::lease;
 
 /// The leases granted for the operations of one branch: one entry per operation.
@@ -20,11 +20,6 @@ type Granted = Vec<Option<LeaseId>>;
 /// Those of [`Txn::check`], and those of its operations.
 pub(crate) async fn commit(client: &Client, limits: &Capabilities, txn: &Txn) -> Result<TxnReply> {
     txn.check(limits)?;
-    for op in txn.then.iter().chain(&txn.otherwise) {
-        if let Op::Get(_, options) = op {
-            error::check_past(options.at)?;
-        }
-    }
     let then = grant_ttls(client, &txn.then).await?;
     let otherwise = match grant_ttls(client, &txn.otherwise).await {
         Ok(granted) => granted,

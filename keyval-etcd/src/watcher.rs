@@ -104,9 +104,6 @@ async fn present(client: &Client, range: &KeyRange) -> Result<Revision> {
 /// leave out its deletes: <https://github.com/etcd-io/etcd/issues/19179>. If the revision before
 /// can still be read, nothing of the start is gone.
 async fn check_kept(client: &Client, range: &KeyRange, after: Revision) -> Result<()> {
-    if after == Revision::ZERO {
-        return Ok(());
-    }
     let call = Call::read("watch", range).at(Some(after.next()));
     let options = ListOptions::default()
         .with_consistency(Consistency::Serializable)

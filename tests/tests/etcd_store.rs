@@ -312,6 +312,8 @@ async fn the_past_and_the_future_are_told_apart() {
     let second = store.put("a", "2").await.unwrap();
     assert_eq!((first, second), (Revision::new(2), Revision::new(3)));
     let at = |revision| keyval::GetOptions::default().at(revision);
+    let never = store.get_opts(&"a".into(), at(Revision::ZERO)).await;
+    assert!(never.unwrap().is_none(), "revision 0 is not the present");
     let past = store.get_opts(&"a".into(), at(first)).await.unwrap();
     assert_eq!(past.unwrap().value, "1");
     let error = store
