@@ -338,22 +338,38 @@ pub async fn a_lost_lease_is_told(s: &Subject) -> Result<()> {
     if !has_leases(s).await {
         return Ok(());
     }
-    let revoked = grant(s, 60).await?;
-    s.store().revoke(revoked).await?;
-    let never = LeaseId::new(0x7ABC_DEF0_0000_0000 | u64::from(fastrand::u32(1..)));
-    let never = never.expect("it is not zero");
-    for lease in [revoked, never] {
-        is_lost(s.store().keep_alive(lease).await, lease);
-        is_lost(s.store().time_to_live(lease).await, lease);
-        is_lost(s.store().revoke(lease).await, lease);
-        let options = PutOptions::default().with_lease(lease);
-        is_lost(s.put_opts("key", "x", options.clone()).await, lease);
-        if s.capabilities().txn {
-            let put = Op::Put(s.key("key"), "x".into(), options);
-            is_lost(s.store().commit(Txn::new().then(put)).await, lease);
-        }
+    let lease = grant(s, 60).await?;
+    s.store().revoke(lease).await?;
+    is_lost(s.store().keep_alive(lease).await, lease);
+    is_lost(s.store().time_to_live(lease).await, lease);
+    is_lost(s.store().revoke(lease).await, lease);
+    let options = PutOptions::default().with_lease(lease);
+    is_lost(s.put_opts("key", "x", options.clone()).await, lease);
+    if s.capabilities().txn {
+        let put = Op::Put(s.key("key"), "x".into(), options);
+        is_lost(s.store().commit(Txn::new().then(put)).await, lease);
     }
     assert!(s.names().await?.is_empty());
+    Ok(())
+}
+
+/// A lease that was never granted is told to be lost too, or, by a scope, to be none of its own.
+pub async fn a_lease_that_was_never_granted_is_refused(s: &Subject) -> Result<()> {
+    if !has_leases(s).await {
+        return Ok(());
+    }
+    let number = 0x7ABC_DEF0_0000_0000 | u64::from(fastrand::u32(1..));
+    let lease = LeaseId::new(number).expect("it is not zero");
+    let told = |error: Error| {
+        let told = matches!(error, Error::LeaseLost { .. } | Error::Denied { .. });
+        assert!(told, "{error:?}");
+    };
+    told(refused(s.store().keep_alive(lease).await));
+    told(refused(s.store().time_to_live(lease).await));
+    told(refused(s.store().revoke(lease).await));
+    let options = PutOptions::default().with_lease(lease);
+    told(refused(s.put_opts("key", "x", options).await));
+    assert_eq!(s.get("key").await?, None);
     Ok(())
 }
 

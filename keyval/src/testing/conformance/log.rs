@@ -29,6 +29,11 @@ impl Log {
         lines.push_back(line.0);
     }
 
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        self.lines.lock().clear();
+    }
+
     /// Prints what is remembered, oldest first.
     pub(crate) fn print(&self) {
         eprintln!("the last calls of the promise:");

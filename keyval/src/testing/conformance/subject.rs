@@ -24,6 +24,7 @@ use crate::testing::conformance::log::Log;
 use crate::testing::conformance::patient::{Patient, within};
 use crate::txn::{Compare, Txn};
 use crate::watcher::Watcher;
+use crate::wrap::Prefixed;
 
 /// How the kit treats a store.
 ///
@@ -116,6 +117,17 @@ impl Subject {
     }
 }
 
+impl Subject {
+    /// The handle of a scope within this scope, whose keys are all that can be named by it.
+    pub(crate) fn scoped(&self, name: impl Into<Prefix>) -> Self {
+        let scope = self.scope.nest(&name.into());
+        let handle = Prefixed::new(Arc::clone(&self.store), scope);
+        let mut subject = Self::with_settings(handle, self.settings);
+        subject.scope = Prefix::default();
+        subject
+    }
+}
+
 impl Subject<dyn ManagedStore> {
     /// A whole store that nobody else uses meanwhile.
     #[must_use]
@@ -171,7 +183,6 @@ impl<S: Store + ?Sized> Subject<S> {
     }
 
     /// The same store with a scope within this scope.
-    #[must_use]
     pub(crate) fn nested(&self, name: &str) -> Self {
         Self {
             store: Arc::clone(&self.store),
@@ -179,6 +190,11 @@ impl<S: Store + ?Sized> Subject<S> {
             settings: self.settings,
             log: Arc::clone(&self.log),
         }
+    }
+
+    /// Forgets the calls so far, for a promise that begins anew.
+    pub(crate) fn forget_calls(&self) {
+        self.log.clear();
     }
 
     /// What the store says it can do.
