@@ -1,5 +1,6 @@
 //! A real etcd for a test: its own, or one that a test program shares.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -102,6 +103,21 @@ impl Etcd {
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Etcd> = OnceLock::new();
         SHARED.get_or_init(Self::start)
+    }
+
+    /// A store on a server for the caller alone, which ends with the calling thread, or when that
+    /// asks for another.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub async fn of_this_thread() -> EtcdStore {
+        thread_local! {
+            static OWN: RefCell<Option<Etcd>> = const { RefCell::new(None) };
+        }
+        let etcd = Self::start();
+        let store = etcd.store().await;
+        OWN.set(Some(etcd));
+        store
     }
 
     /// Where clients connect: host and port.
