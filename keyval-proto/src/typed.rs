@@ -48,7 +48,7 @@ use crate::error::{Decoded, Error, Result};
 /// let all: Vec<_> = listing.entries.try_collect().await?;
 /// let jumbo = all.iter().filter(|entry| matches!(&entry.value, Ok(it) if it.mtu > 1500));
 /// assert_eq!(jumbo.count(), 1);
-/// # keyval_proto::Result::Ok(()) }).unwrap();
+/// # Ok::<_, keyval_proto::Error>(()) }).unwrap();
 /// ```
 #[doc(alias("ProtoWrapper", "KeyValProtoBroker", "ProtoBroker"))]
 pub struct Typed<T, S, C = Protobuf> {
@@ -136,7 +136,7 @@ impl<T, S, C: Codec<T>> Typed<T, S, C> {
     ///     .then(sizes.put_op("size", &3)?);
     /// assert!(store.commit(txn).await?.succeeded);
     /// assert_eq!(sizes.get("size").await?.unwrap().value, 3);
-    /// # keyval_proto::Result::Ok(()) }).unwrap();
+    /// # Ok::<_, keyval_proto::Error>(()) }).unwrap();
     /// ```
     pub fn put_op(&self, key: impl Into<Key>, value: &T) -> Result<Op> {
         self.put_op_opts(key, value, PutOptions::default())
@@ -278,7 +278,7 @@ impl<T: 'static, S: Broker, C: Codec<T>> Typed<T, S, C> {
     /// let reply = sizes.put_opts("size", &2, options).await?;
     /// assert!(reply.written);
     /// assert_eq!(reply.prev.unwrap().value, Ok(1));
-    /// # keyval_proto::Result::Ok(()) }).unwrap();
+    /// # Ok::<_, keyval_proto::Error>(()) }).unwrap();
     /// ```
     pub async fn put_opts(
         &self,
@@ -381,7 +381,7 @@ impl<T, S: Broker + Watcher + Clone, C: Codec<T>> Typed<T, S, C> {
     ///     panic!("the first update is a resync");
     /// };
     /// assert_eq!(snapshot.entries[0].value, Ok(1));
-    /// # keyval_proto::Result::Ok(()) }).unwrap();
+    /// # Ok::<_, keyval_proto::Error>(()) }).unwrap();
     /// ```
     pub fn follow(&self, range: impl Into<KeyRange>) -> Decoding<Follow<S>, T, C> {
         self.follow_opts(range, FollowOptions::default())

@@ -41,7 +41,7 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 ///     println!("{up}");
 /// })
 /// .await?;
-/// # plugin_runtime::Result::Ok(()) }).unwrap();
+/// # Ok::<_, plugin_runtime::Error>(()) }).unwrap();
 /// ```
 #[doc(alias("Agent", "NewAgent"))]
 pub struct Host {

@@ -62,7 +62,7 @@ pub type PluginResult = Result<(), BoxError>;
 ///     status.wait_for(|agent| agent.state() == State::Ok).await;
 /// })
 /// .await?;
-/// # plugin_runtime::Result::Ok(()) }).unwrap();
+/// # Ok::<_, plugin_runtime::Error>(()) }).unwrap();
 /// ```
 #[doc(alias("infra.Plugin", "PostInit"))]
 pub trait Plugin: Send + 'static {

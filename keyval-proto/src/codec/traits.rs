@@ -35,7 +35,7 @@ use keyval::BoxError;
 /// ports.put("web", &vec![80, 443]).await?;
 /// assert_eq!(store.get("web").await?.unwrap().value, "[80,443]");
 /// assert_eq!(ports.get("web").await?.unwrap().value, [80, 443]);
-/// # keyval_proto::Result::Ok(()) }).unwrap();
+/// # Ok::<_, keyval_proto::Error>(()) }).unwrap();
 /// ```
 #[doc(alias("Serializer", "keyval.Serializer"))]
 pub trait Codec<T>: Clone + Send + Sync + 'static {

@@ -19,7 +19,7 @@ pub struct MemoryBackend;
 /// let settings: MemorySettings = keyval_config::parse("memory.yaml", "retain-for: 10m")?;
 /// assert_eq!(settings.retain_for.map(|age| age.as_secs()), Some(600));
 /// assert_eq!(settings.max_txn_ops, 128);
-/// # keyval_config::Result::Ok(())
+/// # Ok::<_, keyval_config::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]

@@ -38,10 +38,10 @@ const CHECK_DEADLINE: Duration = Duration::from_secs(3);
 /// let work = async move {
 ///     mine.put("name", "left").await?; // waits for the connection
 ///     println!("{:?}", mine.get("name").await?);
-///     keyval::Result::Ok(())
+///     Ok::<_, keyval::Error>(())
 /// };
 /// host.run(async { work.await.expect("the store takes it") }).await?;
-/// # plugin_runtime::Result::Ok(()) }).unwrap();
+/// # Ok::<_, plugin_runtime::Error>(()) }).unwrap();
 /// ```
 #[doc(alias("etcd.Plugin", "NewPlugin"))]
 pub struct KvPlugin<C> {
