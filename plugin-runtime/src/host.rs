@@ -61,23 +61,13 @@ struct Member {
     tasks: Tasks,
     /// Locked for the length of a stage. A stage that was given up may hold it a little longer.
     inner: Arc<Mutex<Inner>>,
-    life: Life,
+    /// Whether its `init` was called, so that its `close` will be.
+    begun: bool,
 }
 
 struct Inner {
     plugin: Box<dyn ErasedPlugin>,
     context: Context,
-}
-
-/// How far a plugin has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Life {
-    /// Its `init` was not called.
-    Fresh,
-    /// Its `init` was called, but has not succeeded.
-    Begun,
-    /// Its `init` succeeded.
-    Up,
 }
 
 impl Host {
@@ -133,7 +123,7 @@ impl Host {
             reporter,
             tasks,
             inner: Arc::new(Mutex::new(Inner { plugin, context })),
-            life: Life::Fresh,
+            begun: false,
         });
         handle
     }
@@ -147,7 +137,7 @@ impl Host {
     /// Brings the plugins up, waits until `shutdown` completes, and closes them.
     ///
     /// If `shutdown` completes while plugins are still coming up, the rest is not started. Before
-    /// this returns, every plugin that was up has been closed and every task of a plugin has ended
+    /// this returns, every plugin whose `init` was called has been closed and every task of a plugin has ended
     /// or was aborted.
     ///
     /// # Errors
@@ -205,11 +195,10 @@ impl Host {
     /// Brings every plugin up and then stays for ever; returns at the first failure.
     async fn start_and_stay(&mut self) -> Failure {
         for member in &mut self.members {
-            member.life = Life::Begun;
+            member.begun = true;
             if let Err(failure) = member.start(Stage::Init, self.start_deadline).await {
                 return failure;
             }
-            member.life = Life::Up;
         }
         for member in &self.members {
             if let Err(failure) = member.start(Stage::AfterInit, self.start_deadline).await {
@@ -228,10 +217,8 @@ impl Host {
         let mut failures = Vec::new();
         for member in self.members.iter().rev() {
             let before = failures.len();
-            if member.life != Life::Fresh {
+            if member.begun {
                 failures.extend(member.end_tasks(self.close_deadline).await);
-            }
-            if member.life == Life::Up {
                 let closed = member.stage(Stage::Close, self.close_deadline).await;
                 failures.extend(closed.err());
             }

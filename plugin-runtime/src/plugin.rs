@@ -19,8 +19,8 @@ pub type PluginResult = Result<(), BoxError>;
 /// added before it.
 ///
 /// Each method has a deadline, and a panic in it is its failure. `close` is called on every plugin
-/// whose `init` succeeded, whatever happened since. The tasks that a plugin spawned through its
-/// context have ended by then; they are ended too if its `init` failed.
+/// whose `init` was called, also if that failed, so that it must cope with what `init` did not get
+/// to. The tasks that a plugin spawned through its context have ended by then.
 ///
 /// # Examples
 /// ```
@@ -79,26 +79,27 @@ pub trait Plugin: Send + 'static {
     /// Brings the plugin up.
     ///
     /// # Errors
-    /// Whatever makes it impossible: the plugins that are up are closed and the host ends with it.
+    /// Whatever makes it impossible: this plugin and those that are up are closed, and the host ends
+    /// with it.
     ///
     /// # Cancel safety
     /// The future is dropped when the deadline passes, or the host is told to shut down meanwhile;
-    /// then `close` is not called.
+    /// then `close` is called.
     fn init(&mut self, cx: &mut Context) -> impl Future<Output = PluginResult> + Send;
 
     /// Begins work that needs every plugin up; does nothing by default.
     ///
     /// # Errors
-    /// As for `init`; `close` is called on this plugin too.
+    /// As for `init`.
     ///
     /// # Cancel safety
-    /// As for `init`; then `close` is called.
+    /// As for `init`.
     fn after_init(&mut self, cx: &mut Context) -> impl Future<Output = PluginResult> + Send {
         let _ = cx;
         async { Ok(()) }
     }
 
-    /// Ends the plugin; does nothing by default.
+    /// Ends the plugin, however far it has come; does nothing by default.
     ///
     /// # Errors
     /// Whatever could not be ended in order; the other plugins are closed all the same.

@@ -206,7 +206,7 @@ async fn a_run_lasts_until_it_is_told_to_shut_down() {
 }
 
 #[tokio::test]
-async fn a_failed_init_names_plugin_and_stage_and_closes_those_that_were_up() {
+async fn a_failed_init_names_plugin_and_stage_and_closes_whatever_was_begun() {
     let log = Log::default();
     let mut host = host();
     host.add(Probe::new("a", &log));
@@ -219,8 +219,8 @@ async fn a_failed_init_names_plugin_and_stage_and_closes_those_that_were_up() {
         first(&error),
         ("b", Stage::Init, Cause::Failed(_))
     ));
-    // Neither the one that failed nor the one that never began is closed.
-    assert_eq!(log.lines(), ["init a", "init b", "close a"]);
+    // The one that never began has nothing to close.
+    assert_eq!(log.lines(), ["init a", "init b", "close b", "close a"]);
     assert_eq!(status.current().plugin("c").unwrap().state, State::Stopped);
 }
 
@@ -269,7 +269,7 @@ async fn a_panicking_init_is_contained_and_told() {
         error.to_string(),
         "plugin b failed in init: it panicked: b went mad"
     );
-    assert_eq!(log.lines(), ["init a", "init b", "close a"]);
+    assert_eq!(log.lines(), ["init a", "init b", "close b", "close a"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -283,7 +283,7 @@ async fn a_hanging_init_is_given_up_at_its_deadline() {
         error.to_string(),
         "plugin b failed in init: it did not end within 2s"
     );
-    assert_eq!(log.lines(), ["init a", "init b", "close a"]);
+    assert_eq!(log.lines(), ["init a", "init b", "close b", "close a"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -317,9 +317,12 @@ async fn a_hanging_close_does_not_keep_the_others_open() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_init_that_blocks_its_thread_does_not_block_the_host() {
     let log = Log::default();
-    let mut host = host().with_start_deadline(Duration::from_millis(50));
+    let moment = Duration::from_millis(50);
+    let mut host = host()
+        .with_start_deadline(moment)
+        .with_close_deadline(moment);
     host.add(Probe::new("a", &log));
-    let block = At::Block(Duration::from_millis(600));
+    let block = At::Block(Duration::from_secs(1));
     host.add(Probe::new("b", &log).init(block));
     let began = std::time::Instant::now();
     let error = host.run(std::future::pending()).await.unwrap_err();
@@ -327,12 +330,12 @@ async fn an_init_that_blocks_its_thread_does_not_block_the_host() {
         first(&error),
         ("b", Stage::Init, Cause::TimedOut(_))
     ));
-    assert!(began.elapsed() < Duration::from_millis(500));
+    assert!(began.elapsed() < Duration::from_millis(800));
     assert_eq!(log.lines().last().unwrap(), "close a");
 }
 
 #[tokio::test]
-async fn a_shutdown_while_plugins_come_up_closes_those_that_are_up() {
+async fn a_shutdown_while_plugins_come_up_closes_whatever_was_begun() {
     let log = Log::default();
     let mut host = host();
     host.add(Probe::new("a", &log));
@@ -347,7 +350,7 @@ async fn a_shutdown_while_plugins_come_up_closes_those_that_are_up() {
         }
     };
     host.run(shutdown).await.unwrap();
-    assert_eq!(log.lines(), ["init a", "init b", "close a"]);
+    assert_eq!(log.lines(), ["init a", "init b", "close b", "close a"]);
     assert_eq!(status.current().state(), State::Stopped);
 }
 

@@ -121,7 +121,10 @@ impl Backends {
         C::Config: DeserializeOwned + Default,
     {
         let entry: Entry = Box::new(|config, plugin| {
-            Box::pin(async move { connect::<C>(settings::<C>(&config, &plugin)?).await })
+            Box::pin(async move {
+                let (settings, origin) = settings::<C>(&config, &plugin)?;
+                connect::<C>(&settings, &origin).await
+            })
         });
         self.absent.remove(C::BACKEND);
         self.present.insert(C::BACKEND, entry);
@@ -196,36 +199,31 @@ impl fmt::Debug for Backends {
     }
 }
 
-/// The settings of a backend: its section in the plugin's file, else its own file.
-fn settings<C>(config: &ConfigDir, plugin: &str) -> Result<Loaded<C::Config>, BoxError>
+/// The settings of a backend and where they come from: its section in the plugin's file, else its
+/// own file.
+fn settings<C>(config: &ConfigDir, plugin: &str) -> Result<(C::Config, Origin), BoxError>
 where
     C: Connector,
     C::Config: DeserializeOwned + Default,
 {
     let section = config.load::<Section<C>>(plugin)?;
-    let own = (plugin != C::BACKEND)
-        .then(|| config.load::<C::Config>(C::BACKEND))
-        .transpose()?;
+    // A plugin named as its backend has but one file.
+    let own = match plugin == C::BACKEND {
+        true => None,
+        false => Some(config.load::<C::Config>(C::BACKEND)?),
+    };
     match (section.value.0, own) {
-        (None, Some(own)) => Ok(own),
-        (
-            Some(_),
-            Some(Loaded {
-                origin: Origin::File(other),
-                ..
-            }),
-        ) => Err(Box::new(BackendError::TwoPlaces {
-            name: C::BACKEND,
-            file: section.origin.to_string(),
-            other: other.display().to_string(),
-        })),
-        (value, _) => {
-            // Through `load` for its origin, as `Loaded` cannot be built elsewhere.
-            let mut settings = ConfigDir::new("").load::<C::Config>(C::BACKEND)?;
-            settings.value = value.unwrap_or_default();
-            settings.origin = section.origin;
-            Ok(settings)
-        }
+        (Some(settings), None) => Ok((settings, section.origin)),
+        (Some(settings), Some(own)) => match own.origin {
+            Origin::File(other) => Err(Box::new(BackendError::TwoPlaces {
+                name: C::BACKEND,
+                file: section.origin.to_string(),
+                other: other.display().to_string(),
+            })),
+            _ => Ok((settings, section.origin)),
+        },
+        (None, Some(own)) if own.origin != Origin::Defaults => Ok((own.value, own.origin)),
+        (None, _) => Ok((C::Config::default(), section.origin)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use keyval::{BoxError, Connector, ManagedStore};
-use keyval_config::{ConfigDir, Loaded};
+use keyval_config::{ConfigDir, Origin};
 use serde::de::DeserializeOwned;
 
 /// A store that was opened.
@@ -27,14 +27,20 @@ where
     C: Connector,
     C::Config: DeserializeOwned + Default,
 {
-    Box::pin(async move { connect::<C>(config.load(&plugin)?).await })
+    Box::pin(async move {
+        let settings = config.load::<C::Config>(&plugin)?;
+        connect::<C>(&settings.value, &settings.origin).await
+    })
 }
 
 /// Connects with these settings.
-pub(crate) async fn connect<C: Connector>(settings: Loaded<C::Config>) -> Result<Opened, BoxError> {
-    let store = C::connect(&settings.value).await?;
+pub(crate) async fn connect<C: Connector>(
+    settings: &C::Config,
+    origin: &Origin,
+) -> Result<Opened, BoxError> {
+    let store = C::connect(settings).await?;
     Ok(Opened {
         store: Arc::new(store),
-        origin: settings.origin.to_string(),
+        origin: origin.to_string(),
     })
 }
