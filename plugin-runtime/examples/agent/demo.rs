@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyval::{Broker, Lifetime, Op, PutOptions, Revision, Txn};
+use keyval::{Broker, Leases, Op, PutOptions, Revision, Txn};
 use plugin_runtime::{BoxError, Context, Plugin, PluginResult, StatusHandle};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -103,10 +103,12 @@ async fn play(mut interfaces: InterfacesHandle) -> Result<(), BoxError> {
     let reply = store.store().commit(txn).await?;
     reached(&mut interfaces, reply.revision).await?;
 
+    let lease = store.store().grant(TTL).await?;
     screen::line(format_args!(
-        "  insert tap0 for {TTL:?}; the store may grant more"
+        "  insert tap0 for {TTL:?}; the store grants {:?}",
+        lease.ttl
     ));
-    let options = PutOptions::from(Lifetime::Ttl(TTL));
+    let options = PutOptions::default().with_lease(lease.id);
     let tap0 = Interface::up("10.0.9.1/30", 1400);
     let reply = store.put_opts("tap0", &tap0, options).await?;
     reached(&mut interfaces, reply.revision).await?;

@@ -139,7 +139,7 @@ async fn show(store: &Store, update: &Update<Decoded<Interface>>) {
             for change in &changes.changes {
                 let (word, text) = match change {
                     Change::Put { entry, prev } => {
-                        let note = note(store, entry, prev.as_ref()).await;
+                        let note = note(entry, prev.as_ref());
                         ("put", format!("{}{note}", described(entry)))
                     }
                     Change::Delete { key, prev } => {
@@ -162,25 +162,13 @@ fn described(entry: &Entry<Decoded<Interface>>) -> String {
     format!("{:<6}{value}", entry.key.to_string())
 }
 
-/// What else there is to say of a put.
-async fn note(
-    store: &Store,
-    entry: &Entry<Decoded<Interface>>,
-    prev: Option<&Entry<Decoded<Interface>>>,
-) -> String {
+/// What a put changed, if it is worth telling.
+fn note(entry: &Entry<Decoded<Interface>>, prev: Option<&Entry<Decoded<Interface>>>) -> String {
     let was = prev.and_then(|prev| prev.value.as_ref().ok());
-    let is = entry.value.as_ref().ok();
-    if let (Some(was), Some(is)) = (was, is)
-        && was.mtu != is.mtu
-    {
-        return format!("  mtu was {}", was.mtu);
+    match (was, &entry.value) {
+        (Some(was), Ok(is)) if was.mtu != is.mtu => format!("  mtu was {}", was.mtu),
+        _ => String::new(),
     }
-    if let Some(lease) = entry.lease
-        && let Ok(lease) = store.store().time_to_live(lease).await
-    {
-        return format!("  for {:?}", lease.granted);
-    }
-    String::new()
 }
 
 /// Whether a key that went was deleted, or went with its lease.
