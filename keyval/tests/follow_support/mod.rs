@@ -180,7 +180,10 @@ impl Lab {
     }
 
     pub fn count(&self, call: Call) -> usize {
-        self.calls().iter().filter(|(_, made)| *made == call).count()
+        self.calls()
+            .iter()
+            .filter(|(_, made)| *made == call)
+            .count()
     }
 
     /// Where watches were opened.
