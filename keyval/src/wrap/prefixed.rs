@@ -47,6 +47,10 @@ use crate::wrap::lease_book::LeaseBook;
 /// [`Capabilities::max_request_bytes`], so a request that just fits without it may be
 /// [`Error::TooLarge`], with the whole size.
 ///
+/// # Cancel safety
+/// That of the store. A lease whose grant is dropped before it is answered is not known to the
+/// scope, as it is not to the caller; it ends by itself.
+///
 /// # Examples
 /// ```
 /// use keyval::{BrokerExt, Memory, StoreExt};
