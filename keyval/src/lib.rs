@@ -36,10 +36,12 @@ pub use crate::children::{Child, Children, children};
 pub use crate::connector::Connector;
 pub use crate::entry::{Change, Changes, Entry, ResyncCause, Snapshot, Update};
 pub use crate::error::{BoxError, Error, Outcome, Result};
+pub use crate::follow::{Follow, FollowOptions, FollowState, Outage, follow};
 pub use crate::key::Key;
 pub use crate::lease::{LeaseGrant, LeaseStatus, Leases};
 pub use crate::lease_id::LeaseId;
 pub use crate::memory::{Memory, MemoryConfig, MemoryConnector, MemoryOptions};
+pub use crate::mirror::{Mirror, MirrorError, MirrorSnapshot, MirrorWriter, mirror};
 pub use crate::options::{
     Condition, Consistency, DeleteOptions, GetOptions, Lifetime, ListOptions, Order, Projection,
     PutOptions, WatchOptions,
