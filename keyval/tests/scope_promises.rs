@@ -1,5 +1,7 @@
 //! Promises of a handle that is limited to a prefix.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 mod wrap_support;
 
 use std::sync::Arc;
@@ -19,7 +21,14 @@ const TTL: Duration = Duration::from_secs(30);
 /// `agents/1/` beside neighbours that look like it.
 async fn neighbourhood() -> (Memory, Prefixed<Memory>) {
     let store = Memory::new();
-    for key in ["agents/1", "agents/1/", "agents/10/name", "agents/0/name", "agents/2/name", "z"] {
+    for key in [
+        "agents/1",
+        "agents/1/",
+        "agents/10/name",
+        "agents/0/name",
+        "agents/2/name",
+        "z",
+    ] {
         store.put(key, "foreign").await.unwrap();
     }
     let scoped = store.prefixed("agents/1/");
@@ -70,7 +79,10 @@ async fn deleting_all_of_a_scope_leaves_its_neighbours() {
         .unwrap();
     assert_eq!(reply.deleted, 2);
     assert_eq!(reply.prev[1].key, Key::from(&b"\xff\xff"[..]));
-    scoped.commit(Txn::new().then(Op::delete_prefix(""))).await.unwrap();
+    scoped
+        .commit(Txn::new().then(Op::delete_prefix("")))
+        .await
+        .unwrap();
     assert_eq!(keys(&store, KeyRange::all()).await, before);
 }
 
@@ -92,12 +104,19 @@ async fn keys_come_out_as_they_went_in() {
     let (store, scoped) = neighbourhood().await;
     scoped.put("a", "1").await.unwrap();
     let put = scoped
-        .put_opts(&Key::from("a"), Bytes::from("2"), PutOptions::default().with_previous())
+        .put_opts(
+            &Key::from("a"),
+            Bytes::from("2"),
+            PutOptions::default().with_previous(),
+        )
         .await
         .unwrap();
     assert_eq!(put.prev.unwrap().key, "a");
     let lost = scoped.put_if_absent("a", "3").await.unwrap();
-    assert_eq!((lost.written, lost.prev.unwrap().key), (false, Key::from("a")));
+    assert_eq!(
+        (lost.written, lost.prev.unwrap().key),
+        (false, Key::from("a"))
+    );
     assert_eq!(scoped.get("a").await.unwrap().unwrap().key, "a");
     assert_eq!(store.get("agents/1/a").await.unwrap().unwrap().value, "2");
 
@@ -113,7 +132,10 @@ async fn keys_come_out_as_they_went_in() {
                     PutOptions::default().with_previous(),
                 ))
                 .then(Op::list(KeyRange::all()))
-                .then(Op::Delete(KeyRange::key("a"), DeleteOptions::default().with_previous())),
+                .then(Op::Delete(
+                    KeyRange::key("a"),
+                    DeleteOptions::default().with_previous(),
+                )),
         )
         .await
         .unwrap();
@@ -121,7 +143,11 @@ async fn keys_come_out_as_they_went_in() {
     let OpReply::Get(found) = &reply.replies[1] else {
         panic!("{reply:?}");
     };
-    let found: Vec<_> = found.entries.iter().map(|entry| entry.key.to_string()).collect();
+    let found: Vec<_> = found
+        .entries
+        .iter()
+        .map(|entry| entry.key.to_string())
+        .collect();
     assert_eq!(found, ["a", "b"]);
     let OpReply::Delete(deleted) = &reply.replies[2] else {
         panic!("{reply:?}");
@@ -129,7 +155,10 @@ async fn keys_come_out_as_they_went_in() {
     assert_eq!(deleted.prev[0].key, "a");
 
     let reverse = scoped
-        .list_opts(&KeyRange::all(), ListOptions::default().reverse().with_page(1))
+        .list_opts(
+            &KeyRange::all(),
+            ListOptions::default().reverse().with_page(1),
+        )
         .await
         .unwrap();
     assert_eq!(reverse.collect().await.unwrap()[0].key, "b");
@@ -140,7 +169,10 @@ async fn keys_come_out_as_they_went_in() {
 async fn a_watch_brings_short_keys_with_what_stood_there_before() {
     let (store, scoped) = neighbourhood().await;
     let options = WatchOptions::default().with_previous();
-    let mut watch = scoped.watch_opts(&KeyRange::prefix("a"), options).await.unwrap();
+    let mut watch = scoped
+        .watch_opts(&KeyRange::prefix("a"), options)
+        .await
+        .unwrap();
     let begin = store.put("agents/1/a", "1").await.unwrap();
     store.put("agents/1/b", "not watched").await.unwrap();
     store.put("agents/1/a", "2").await.unwrap();
@@ -149,7 +181,9 @@ async fn a_watch_brings_short_keys_with_what_stood_there_before() {
     let mut seen = Vec::new();
     while seen.len() < 3 {
         for change in watch.next().await.unwrap().unwrap().changes {
-            let prev = change.prev().map(|prev| (prev.key.to_string(), prev.value.clone()));
+            let prev = change
+                .prev()
+                .map(|prev| (prev.key.to_string(), prev.value.clone()));
             let put = matches!(change, Change::Put { .. });
             seen.push((put, change.key().to_string(), prev));
         }
@@ -186,16 +220,31 @@ async fn what_makes_no_sense_is_refused_in_the_words_of_the_caller_and_never_sen
         scoped.get("").await.unwrap_err(),
         scoped.put("", "v").await.unwrap_err(),
         scoped.delete("").await.unwrap_err(),
-        scoped.delete_opts(&empty, DeleteOptions::default()).await.unwrap_err(),
-        scoped.delete_opts(&KeyRange::span("a", ""), DeleteOptions::default()).await.unwrap_err(),
+        scoped
+            .delete_opts(&empty, DeleteOptions::default())
+            .await
+            .unwrap_err(),
+        scoped
+            .delete_opts(&KeyRange::span("a", ""), DeleteOptions::default())
+            .await
+            .unwrap_err(),
         scoped.list(empty.clone()).await.unwrap_err(),
         scoped
             .list_opts(&KeyRange::all(), ListOptions::default().with_limit(0))
             .await
             .unwrap_err(),
-        scoped.watch_opts(&KeyRange::key(""), WatchOptions::default()).await.unwrap_err(),
-        scoped.commit(Txn::new().when(Compare::absent("")).then(put())).await.unwrap_err(),
-        scoped.commit(Txn::new().otherwise(Op::delete(""))).await.unwrap_err(),
+        scoped
+            .watch_opts(&KeyRange::key(""), WatchOptions::default())
+            .await
+            .unwrap_err(),
+        scoped
+            .commit(Txn::new().when(Compare::absent("")).then(put()))
+            .await
+            .unwrap_err(),
+        scoped
+            .commit(Txn::new().otherwise(Op::delete("")))
+            .await
+            .unwrap_err(),
         scoped
             .put_opts(
                 &Key::from("k"),
@@ -213,7 +262,13 @@ async fn what_makes_no_sense_is_refused_in_the_words_of_the_caller_and_never_sen
     assert!(matches!(twice, Err(Error::DuplicateKey { key }) if key == "k"));
     let many = (0..129).fold(Txn::new(), |txn, n| txn.then(Op::put(format!("{n}"), "")));
     let many = scoped.commit(many).await;
-    assert!(matches!(many, Err(Error::TooManyOps { count: 129, limit: 128 })));
+    assert!(matches!(
+        many,
+        Err(Error::TooManyOps {
+            count: 129,
+            limit: 128
+        })
+    ));
     assert_eq!(inner.calls(), Vec::<String>::new());
 }
 
@@ -226,7 +281,10 @@ async fn the_prefix_counts_towards_the_size_of_a_request() {
     let value = Bytes::from(vec![b'v'; limit - 101]);
     scoped.put("k", value.clone()).await.unwrap();
     let over = scoped.put("kk", value).await.unwrap_err();
-    assert!(matches!(over, Error::TooLarge { size, .. } if size == limit + 1), "{over}");
+    assert!(
+        matches!(over, Error::TooLarge { size, .. } if size == limit + 1),
+        "{over}"
+    );
 }
 
 #[tokio::test]
@@ -245,32 +303,59 @@ async fn a_scope_renews_ends_and_inspects_its_own_leases() {
         .unwrap();
     assert!(clone.keep_alive(lease).await.unwrap() >= TTL);
     let status = clone.time_to_live(lease).await.unwrap();
-    assert_eq!(status.keys, [Key::from("a")], "short, and without the key outside");
+    assert_eq!(
+        status.keys,
+        [Key::from("a")],
+        "short, and without the key outside"
+    );
 
     let deep = inner.grant(TTL).await.unwrap().id;
     assert!(inner.keep_alive(deep).await.is_ok());
-    assert!(scoped.keep_alive(deep).await.is_ok(), "it was granted through this scope too");
-    assert!(matches!(inner.keep_alive(lease).await, Err(Error::Denied { .. })));
+    assert!(
+        scoped.keep_alive(deep).await.is_ok(),
+        "it was granted through this scope too"
+    );
+    assert!(matches!(
+        inner.keep_alive(lease).await,
+        Err(Error::Denied { .. })
+    ));
 
     clone.revoke(lease).await.unwrap();
     assert!(scoped.get("a").await.unwrap().is_none());
-    assert!(matches!(scoped.keep_alive(lease).await, Err(Error::LeaseLost { .. })));
-    assert!(matches!(scoped.revoke(lease).await, Err(Error::LeaseLost { .. })));
+    assert!(matches!(
+        scoped.keep_alive(lease).await,
+        Err(Error::LeaseLost { .. })
+    ));
+    assert!(matches!(
+        scoped.revoke(lease).await,
+        Err(Error::LeaseLost { .. })
+    ));
 }
 
 #[tokio::test]
 async fn a_lease_made_by_a_put_belongs_to_the_scope() {
     let (store, scoped) = neighbourhood().await;
     let reply = scoped
-        .put_opts(&Key::from("a"), Bytes::new(), PutOptions::default().with_ttl(TTL))
+        .put_opts(
+            &Key::from("a"),
+            Bytes::new(),
+            PutOptions::default().with_ttl(TTL),
+        )
         .await
         .unwrap();
     assert!(scoped.keep_alive(reply.lease.unwrap()).await.unwrap() >= TTL);
 
     let put = |key: &str| {
-        Op::Put(Key::from(key), Bytes::new(), PutOptions::default().with_ttl(TTL))
+        Op::Put(
+            Key::from(key),
+            Bytes::new(),
+            PutOptions::default().with_ttl(TTL),
+        )
     };
-    let reply = scoped.commit(Txn::new().then(put("b")).then(put("c"))).await.unwrap();
+    let reply = scoped
+        .commit(Txn::new().then(put("b")).then(put("c")))
+        .await
+        .unwrap();
     for reply in reply.replies {
         let OpReply::Put(reply) = reply else {
             panic!("{reply:?}");
@@ -278,7 +363,10 @@ async fn a_lease_made_by_a_put_belongs_to_the_scope() {
         scoped.revoke(reply.lease.unwrap()).await.unwrap();
     }
     assert_eq!(keys(&scoped, KeyRange::all()).await, ["a"]);
-    assert_eq!(keys(&store, KeyRange::prefix("agents/1/")).await, ["agents/1/", "agents/1/a"]);
+    assert_eq!(
+        keys(&store, KeyRange::prefix("agents/1/")).await,
+        ["agents/1/", "agents/1/a"]
+    );
 }
 
 #[tokio::test]
@@ -296,7 +384,10 @@ async fn a_lease_from_outside_is_refused_and_nothing_is_sent() {
             scoped.keep_alive(lease).await.unwrap_err(),
             scoped.revoke(lease).await.unwrap_err(),
             scoped.time_to_live(lease).await.unwrap_err(),
-            scoped.put_opts(&Key::from("k"), Bytes::new(), with()).await.unwrap_err(),
+            scoped
+                .put_opts(&Key::from("k"), Bytes::new(), with())
+                .await
+                .unwrap_err(),
             scoped.commit(Txn::new().then(op())).await.unwrap_err(),
             scoped.commit(Txn::new().otherwise(op())).await.unwrap_err(),
         ];
@@ -307,7 +398,10 @@ async fn a_lease_from_outside_is_refused_and_nothing_is_sent() {
         }
     }
     assert_eq!(inner.calls(), Vec::<String>::new());
-    assert!(neighbour.keep_alive(other).await.is_ok(), "the neighbour's lease is unharmed");
+    assert!(
+        neighbour.keep_alive(other).await.is_ok(),
+        "the neighbour's lease is unharmed"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -316,7 +410,10 @@ async fn a_lease_that_expires_is_lost_not_foreign() {
     let lease = scoped.grant(TTL).await.unwrap();
     tokio::time::sleep(lease.ttl * 2).await;
     for _ in 0..2 {
-        assert!(matches!(scoped.keep_alive(lease.id).await, Err(Error::LeaseLost { .. })));
+        assert!(matches!(
+            scoped.keep_alive(lease.id).await,
+            Err(Error::LeaseLost { .. })
+        ));
     }
 }
 
@@ -338,11 +435,33 @@ async fn a_scope_works_over_a_shared_store_of_any_kind() {
 async fn lost_races_stay_within_the_scope() {
     let (_, scoped) = neighbourhood().await;
     let seen = scoped.put("n", "1").await.unwrap();
-    assert!(scoped.compare_and_swap("n", Condition::Modified(seen), "2").await.unwrap().written);
-    let lost = scoped.compare_and_swap("n", Condition::Modified(seen), "3").await.unwrap();
-    assert_eq!((lost.written, lost.prev.unwrap().key), (false, Key::from("n")));
-    assert!(!scoped.compare_and_delete("n", Condition::Absent).await.unwrap());
-    assert!(scoped.compare_and_delete("n", Condition::Exists).await.unwrap());
+    assert!(
+        scoped
+            .compare_and_swap("n", Condition::Modified(seen), "2")
+            .await
+            .unwrap()
+            .written
+    );
+    let lost = scoped
+        .compare_and_swap("n", Condition::Modified(seen), "3")
+        .await
+        .unwrap();
+    assert_eq!(
+        (lost.written, lost.prev.unwrap().key),
+        (false, Key::from("n"))
+    );
+    assert!(
+        !scoped
+            .compare_and_delete("n", Condition::Absent)
+            .await
+            .unwrap()
+    );
+    assert!(
+        scoped
+            .compare_and_delete("n", Condition::Exists)
+            .await
+            .unwrap()
+    );
 }
 
 /// Compiles only for what is no [`Maintenance`]: for what is, the marker cannot be inferred.

@@ -1,5 +1,7 @@
 //! Promises of a store that tries again what can safely be tried again.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 mod wrap_support;
 
 use std::time::Duration;
@@ -46,7 +48,10 @@ async fn attempts_of_each(error: fn() -> Error) -> Vec<(&'static str, usize)> {
     count!("get", store.get("k"));
     count!("list", store.list(all.clone()));
     count!("watch", store.watch_opts(&all, WatchOptions::default()));
-    count!("read-only commit", store.commit(Txn::new().then(Op::get("k"))));
+    count!(
+        "read-only commit",
+        store.commit(Txn::new().then(Op::get("k")))
+    );
     count!("time_to_live", store.time_to_live(lease));
     count!("keep_alive", store.keep_alive(lease));
     count!("status", store.status());
@@ -125,7 +130,10 @@ async fn attempts_and_waits_are_bounded_and_the_last_error_comes_out_unchanged()
         assert_eq!(error.to_string(), "the store is unavailable: attempt 5");
         assert_eq!(attempts(&store), 5);
         // 100 + 200 + 400 + 800 ms, and the clock counts whole ones.
-        assert!(begun.elapsed() <= Duration::from_millis(1504), "seed {seed}");
+        assert!(
+            begun.elapsed() <= Duration::from_millis(1504),
+            "seed {seed}"
+        );
     }
 }
 
@@ -188,7 +196,10 @@ async fn a_list_that_breaks_when_open_is_not_repaired() {
         })
         .retry(RetryPolicy::default());
     let listing = store.list(KeyRange::all()).await.unwrap();
-    assert!(matches!(listing.collect().await, Err(Error::Unavailable { .. })));
+    assert!(matches!(
+        listing.collect().await,
+        Err(Error::Unavailable { .. })
+    ));
     assert_eq!(attempts(&store), 1);
 }
 

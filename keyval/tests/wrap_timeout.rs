@@ -1,5 +1,7 @@
 //! Promises of a store whose operations have a deadline.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 mod wrap_support;
 
 use std::time::Duration;
@@ -45,15 +47,27 @@ async fn no_operation_blocks_for_ever_and_each_says_what_may_have_happened() {
     let read = Outcome::NotApplied;
     assert_timeout(store.get("k").await, "get", read);
     assert_timeout(store.list(all.clone()).await, "list", read);
-    assert_timeout(store.watch_opts(&all, WatchOptions::default()).await, "watch", read);
-    assert_timeout(store.commit(Txn::new().then(Op::get("k"))).await, "commit", read);
+    assert_timeout(
+        store.watch_opts(&all, WatchOptions::default()).await,
+        "watch",
+        read,
+    );
+    assert_timeout(
+        store.commit(Txn::new().then(Op::get("k"))).await,
+        "commit",
+        read,
+    );
     assert_timeout(store.time_to_live(lease).await, "time_to_live", read);
     assert_timeout(store.status().await, "status", read);
 
     let write = Outcome::Unknown;
     assert_timeout(store.put("k", "v").await, "put", write);
     assert_timeout(store.delete("k").await, "delete", write);
-    assert_timeout(store.commit(Txn::new().otherwise(Op::delete("k"))).await, "commit", write);
+    assert_timeout(
+        store.commit(Txn::new().otherwise(Op::delete("k"))).await,
+        "commit",
+        write,
+    );
     assert_timeout(store.grant(AFTER).await, "grant", write);
     assert_timeout(store.keep_alive(lease).await, "keep_alive", write);
     assert_timeout(store.revoke(lease).await, "revoke", write);
@@ -63,7 +77,10 @@ async fn no_operation_blocks_for_ever_and_each_says_what_may_have_happened() {
     let timeouts = u32::try_from(store.inner().calls().len() - 1).unwrap();
     assert_eq!(timeouts, 14);
     let took = begun.elapsed();
-    assert!(took >= AFTER * timeouts && took < AFTER * timeouts + AFTER, "{took:?}");
+    assert!(
+        took >= AFTER * timeouts && took < AFTER * timeouts + AFTER,
+        "{took:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,7 +123,9 @@ fn slowed(waits: Vec<Duration>) -> impl Fn(Listing) -> Listing {
                 .entries
                 .enumerate()
                 .then(move |(position, entry)| {
-                    let wait = position.checked_sub(2).and_then(|at| waits.get(at).copied());
+                    let wait = position
+                        .checked_sub(2)
+                        .and_then(|at| waits.get(at).copied());
                     async move {
                         if let Some(wait) = wait {
                             tokio::time::sleep(wait).await;
@@ -134,7 +153,11 @@ async fn a_list_that_stops_coming_fails_once_and_ends() {
     assert!(listing.entries.next().await.unwrap().is_ok());
     assert!(listing.entries.next().await.unwrap().is_ok());
     let begun = Instant::now();
-    assert_timeout(listing.entries.next().await.unwrap(), "list", Outcome::NotApplied);
+    assert_timeout(
+        listing.entries.next().await.unwrap(),
+        "list",
+        Outcome::NotApplied,
+    );
     assert!(begun.elapsed() < AFTER + Duration::from_millis(10));
     assert!(listing.entries.next().await.is_none());
 }
@@ -160,7 +183,10 @@ async fn an_open_watch_may_be_silent_for_as_long_as_it_likes() {
         .await
         .unwrap();
     let silence = tokio::time::timeout(Duration::from_secs(3600), watch.next()).await;
-    assert!(silence.is_err(), "nothing happened, and nothing ended the watch");
+    assert!(
+        silence.is_err(),
+        "nothing happened, and nothing ended the watch"
+    );
     store.put("k", "v").await.unwrap();
     assert_eq!(watch.next().await.unwrap().unwrap().changes.len(), 1);
 }

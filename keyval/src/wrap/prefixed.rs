@@ -59,7 +59,7 @@ use crate::wrap::lease_book::LeaseBook;
 /// let entry = store.get("agents/1/name").await?.expect("it was just put");
 /// assert_eq!(entry.value, "left");
 /// assert_eq!(store.prefixed("agents/").count(keyval::KeyRange::all()).await?, 2);
-/// # keyval::Result::Ok(()) }).unwrap();
+/// # Ok::<_, keyval::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug)]
 pub struct Prefixed<S> {
@@ -128,11 +128,16 @@ impl<S> Prefixed<S> {
     }
 
     /// Strips the entries of a put's reply, and notes the lease made for it.
-    fn strip_put(&self, reply: &mut PutReply, ttl: Duration) -> Result<()> {
+    fn strip_put(
+        &self,
+        reply: &mut PutReply,
+        ttl: Duration,
+        operation: &'static str,
+    ) -> Result<()> {
         if let Some(lease) = reply.lease {
             self.leases.note(lease, ttl);
         }
-        strip_entries(&self.scope, &mut reply.prev, "put")
+        strip_entries(&self.scope, &mut reply.prev, operation)
     }
 }
 
@@ -186,7 +191,7 @@ impl<S: Broker> Broker for Prefixed<S> {
                 .put_opts(&self.scope.join(key), value, options)
                 .await,
         )?;
-        self.strip_put(&mut reply, ttl)?;
+        self.strip_put(&mut reply, ttl, "put")?;
         Ok(reply)
     }
 
@@ -219,7 +224,7 @@ impl<S: Broker> Broker for Prefixed<S> {
             // To the end even after an error: every lease made is to be noted.
             let one = match reply {
                 OpReply::Get(reply) => strip_entries(&self.scope, &mut reply.entries, "commit"),
-                OpReply::Put(reply) => self.strip_put(reply, ttl),
+                OpReply::Put(reply) => self.strip_put(reply, ttl, "commit"),
                 OpReply::Delete(reply) => strip_entries(&self.scope, &mut reply.prev, "commit"),
             };
             stripped = stripped.and(one);

@@ -18,7 +18,7 @@ use keyval::{
 
 /// What happens to one operation.
 #[derive(Debug)]
-pub enum Step {
+pub(crate) enum Step {
     /// It is carried out.
     Pass,
     /// It is not carried out, and fails.
@@ -44,13 +44,13 @@ struct Script {
 
 /// A [`Memory`] store whose operations meet, one by one, the steps of a script; past its end they pass.
 #[derive(Clone)]
-pub struct Scripted {
-    pub store: Memory,
+pub(crate) struct Scripted {
+    pub(crate) store: Memory,
     script: Arc<Mutex<Script>>,
 }
 
 impl Scripted {
-    pub fn new(steps: impl IntoIterator<Item = Step>) -> Self {
+    pub(crate) fn new(steps: impl IntoIterator<Item = Step>) -> Self {
         let script = Script {
             steps: steps.into_iter().collect(),
             ..Script::default()
@@ -62,19 +62,19 @@ impl Scripted {
     }
 
     /// Answers this when asked for its capabilities.
-    pub fn with_capabilities(self, capabilities: Capabilities) -> Self {
+    pub(crate) fn with_capabilities(self, capabilities: Capabilities) -> Self {
         self.script.lock().unwrap().capabilities = Some(capabilities);
         self
     }
 
     /// Passes each list through a function.
-    pub fn with_lists(self, f: impl Fn(Listing) -> Listing + Send + Sync + 'static) -> Self {
+    pub(crate) fn with_lists(self, f: impl Fn(Listing) -> Listing + Send + Sync + 'static) -> Self {
         self.script.lock().unwrap().lists = Some(Arc::new(f));
         self
     }
 
     /// Passes each watch through a function.
-    pub fn with_watches(
+    pub(crate) fn with_watches(
         self,
         f: impl Fn(ChangeStream) -> ChangeStream + Send + Sync + 'static,
     ) -> Self {
@@ -82,16 +82,16 @@ impl Scripted {
         self
     }
 
-    pub fn then(&self, step: Step) {
+    pub(crate) fn then(&self, step: Step) {
         self.script.lock().unwrap().steps.push_back(step);
     }
 
     /// The operations that arrived, in order, by name.
-    pub fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         self.script.lock().unwrap().calls.clone()
     }
 
-    pub fn forget_calls(&self) {
+    pub(crate) fn forget_calls(&self) {
         self.script.lock().unwrap().calls.clear();
     }
 
@@ -125,11 +125,11 @@ impl Scripted {
     }
 }
 
-pub fn refused() -> Error {
+pub(crate) fn refused() -> Error {
     Error::unavailable("nobody listens", Outcome::NotApplied)
 }
 
-pub fn lost() -> Error {
+pub(crate) fn lost() -> Error {
     Error::unavailable("the connection broke", Outcome::Unknown)
 }
 
