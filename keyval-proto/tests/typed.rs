@@ -1,5 +1,7 @@
 //! The promises of typed handles, on the in-memory store.
 
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -5,6 +5,9 @@ mod error;
 mod host;
 mod kv;
 mod plugin;
+// The samples of the README are tests, here where all that they use is at hand.
+#[cfg(doctest)]
+mod readme;
 mod signal;
 mod status;
 mod tasks;

@@ -19,7 +19,7 @@ pub fn shutdown_signal() -> impl Future<Output = ()> + Send + 'static {
             }
             Err(error) => {
                 tracing::error!(%error, "cannot listen for signals: they will not shut down in order");
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }
     }

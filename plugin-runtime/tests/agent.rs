@@ -1,11 +1,15 @@
 //! The example agent, run as a user would: what it prints, how it ends.
 //!
-//! `cargo test -p plugin-runtime` builds it beforehand; with `--test agent` alone, build it by
-//! `cargo build -p plugin-runtime --example agent`.
+//! `cargo test -p plugin-runtime` builds it beforehand. With `--tests` or `--test agent` it is built
+//! here if it is not there at all; after a change to it, build it by `cargo build --example agent`.
 
+#![allow(clippy::unwrap_used)]
+
+use std::env::consts::EXE_EXTENSION;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::Once;
 
 fn agent() -> Command {
     // Tests are in target/debug/deps, examples in target/debug/examples.
@@ -13,13 +17,14 @@ fn agent() -> Command {
     program.pop();
     program.pop();
     let program = program.join("examples").join("agent");
-    assert!(
-        program
-            .with_extension(std::env::consts::EXE_EXTENSION)
-            .exists(),
-        "no example at {}: cargo build -p plugin-runtime --example agent",
-        program.display()
-    );
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| {
+        if !program.with_extension(EXE_EXTENSION).exists() {
+            let build = ["build", "-p", "plugin-runtime", "--example", "agent"];
+            let built = Command::new(env!("CARGO")).args(build).status();
+            assert!(built.unwrap().success());
+        }
+    });
     let mut command = Command::new(program);
     command
         .env_remove("CONFIG_DIR")

@@ -1,5 +1,7 @@
 //! The promises of the host: order, containment, deadlines, and that every start has its close.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The promises of a store as a plugin, and of handles that are older than their connection.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,7 @@
 //! The sample configurations are real: each is loaded here as its program would.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 use keyval_config::parse;

@@ -48,7 +48,7 @@ impl InterfacesHandle {
     pub(crate) async fn seen(&mut self, enough: impl FnMut(&Seen) -> bool) {
         if self.seen.wait_for(enough).await.is_err() {
             // The plugin is gone, and with it soon whoever waits here.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
