@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-/// Kills the server and removes its data as soon as its standard input ends, which it does
-/// however this process ends. Statics are not dropped, and a killed process drops nothing.
-const WATCHDOG: &str = "read _; kill -9 \"$1\" 2>/dev/null; rm -rf -- \"$2\"";
+use crate::watchdog::Watchdog;
+
+/// Kills the server and removes its data.
+const CLEAN_UP: &str = "kill -9 \"$1\"; rm -rf -- \"$2\"";
 
 /// A server of its own process, on free ports of the loopback, with its data in a folder of its
 /// own.
@@ -25,9 +26,7 @@ pub(crate) struct Process {
 #[derive(Debug)]
 struct Running {
     server: Child,
-    watchdog: Child,
-    /// What the watchdog reads from; never written to.
-    _line: ChildStdin,
+    watchdog: Watchdog,
 }
 
 impl Process {
@@ -89,21 +88,9 @@ impl Process {
             .stderr(log)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {}: {error}", self.program.display()));
-        let mut watchdog = Command::new("sh")
-            .args(["-c", WATCHDOG, "keyval-watchdog"])
-            .arg(server.id().to_string())
-            .arg(self.folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("there is a shell");
-        let line = watchdog.stdin.take().expect("it was asked for");
-        self.running = Some(Running {
-            server,
-            watchdog,
-            _line: line,
-        });
+        let folder = self.folder.path().to_string_lossy();
+        let watchdog = Watchdog::new(CLEAN_UP, &[&server.id().to_string(), &folder]);
+        self.running = Some(Running { server, watchdog });
     }
 
     /// Whether the server has ended by itself.
@@ -117,8 +104,7 @@ impl Process {
     pub(crate) fn kill(&mut self) {
         if let Some(mut running) = self.running.take() {
             // The watchdog first: afterwards the number could belong to another process.
-            drop(running.watchdog.kill());
-            drop(running.watchdog.wait());
+            drop(running.watchdog);
             drop(running.server.kill());
             drop(running.server.wait());
         }
