@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::range::Prefix;
+use crate::follow::{Follow, FollowOptions, follow};
+use crate::range::{KeyRange, Prefix};
 use crate::store::Store;
 use crate::wrap::{Observe, Prefixed, Retry, RetryPolicy, Timeout};
 
@@ -40,7 +41,7 @@ use crate::wrap::{Observe, Prefixed, Retry, RetryPolicy, Timeout};
 ///     store.to_string(),
 ///     "Observe(Retry(5, Timeout(3s, Prefixed(agents/1/, memory))))"
 /// );
-/// # keyval::Result::Ok(()) }).unwrap();
+/// # Ok::<_, keyval::Error>(()) }).unwrap();
 /// ```
 pub trait StoreExt: Store + Sized {
     /// A handle to this store that is limited to one prefix; the store itself stays usable.
@@ -62,6 +63,31 @@ pub trait StoreExt: Store + Sized {
     /// This store, trying again what can safely be tried again.
     fn retry(self, policy: RetryPolicy) -> Retry<Self> {
         Retry::new(self, policy)
+    }
+
+    /// Follows a range for ever: a snapshot, then every change. See [`follow`] for options; the
+    /// store itself stays usable.
+    ///
+    /// # Examples
+    /// ```
+    /// use futures::StreamExt;
+    /// use keyval::{BrokerExt, KeyRange, Memory, StoreExt, Update};
+    ///
+    /// # tokio_test::block_on(async {
+    /// let store = Memory::new();
+    /// store.put("config/log", "debug").await?;
+    /// let mut updates = store.follow(KeyRange::prefix("config/"));
+    /// let Some(Ok(Update::Resync(snapshot))) = updates.next().await else {
+    ///     panic!("the first update is a snapshot");
+    /// };
+    /// assert_eq!(snapshot.entries[0].key, "config/log");
+    /// # Ok::<_, keyval::Error>(()) }).unwrap();
+    /// ```
+    fn follow(&self, range: impl Into<KeyRange>) -> Follow<Self>
+    where
+        Self: Clone,
+    {
+        follow(self.clone(), range.into(), FollowOptions::default())
     }
 
     /// This store, traced and measured under the name of its backend.

@@ -90,7 +90,7 @@ impl fmt::Debug for Children {
 /// assert_eq!(names, ["eth0", "lo"]);
 /// assert!(children[0].leaf && children[0].branch);
 /// assert!(!children[1].leaf && children[1].branch);
-/// # keyval::Result::Ok(()) }).unwrap();
+/// # Ok::<_, keyval::Error>(()) }).unwrap();
 /// ```
 pub async fn children<B: Broker>(
     broker: B,

@@ -41,6 +41,7 @@ pub use crate::key::Key;
 pub use crate::lease::{LeaseGrant, LeaseStatus, Leases};
 pub use crate::lease_id::LeaseId;
 pub use crate::memory::{Memory, MemoryConfig, MemoryConnector, MemoryOptions};
+pub use crate::mirror::{Mirror, MirrorError, MirrorSnapshot, MirrorWriter, mirror};
 pub use crate::options::{
     Condition, Consistency, DeleteOptions, GetOptions, Lifetime, ListOptions, Order, Projection,
     PutOptions, WatchOptions,

@@ -1,5 +1,7 @@
 //! Promises of a handle that is limited to a prefix.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 mod wrap_support;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Promises of a store that tries again what can safely be tried again.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 mod wrap_support;
 
 use std::time::Duration;

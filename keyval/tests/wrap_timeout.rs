@@ -1,5 +1,7 @@
 //! Promises of a store whose operations have a deadline.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 mod wrap_support;
 
 use std::time::Duration;

@@ -180,14 +180,14 @@ impl Drop for Report {
 }
 
 impl Meters {
-    fn new(name: &Cow<'static, str>) -> Self {
-        let events = |kind: &'static str| metrics::counter!("keyval_watch_events_total", "name" => name.clone(), "type" => kind);
+    fn new(name: &str) -> Self {
+        let events = |kind: &'static str| metrics::counter!("keyval_watch_events_total", "name" => name.to_owned(), "type" => kind);
         Self {
             puts: events("put"),
             deletes: events("delete"),
             progress: events("progress"),
             heard: metrics::gauge!(
-                "keyval_watch_last_progress_timestamp_seconds", "name" => name.clone()
+                "keyval_watch_last_progress_timestamp_seconds", "name" => name.to_owned()
             ),
         }
     }

@@ -9,8 +9,8 @@ use crate::revision::Revision;
 /// The number of revisions in one piece of the log, so that growing it never moves all of it.
 const PIECE: usize = 1024;
 
-/// The keys that one revision touched, in key order, each once.
-#[derive(Debug, Default)]
+/// The keys that one revision touched, in key order, each once; cheap to share.
+#[derive(Clone, Debug, Default)]
 pub(crate) enum Touched {
     /// None: the revision was compacted away, or has not happened.
     #[default]
@@ -18,46 +18,17 @@ pub(crate) enum Touched {
     /// One key, which is by far the commonest.
     One(Arc<Slot>),
     /// Several.
-    Many(Vec<Arc<Slot>>),
+    Many(Arc<[Arc<Slot>]>),
 }
 
 impl Touched {
-    pub(crate) fn is_empty(&self) -> bool {
-        matches!(self, Self::Nothing)
-    }
-
-    pub(crate) fn push(&mut self, slot: Arc<Slot>) {
-        *self = match std::mem::take(self) {
-            Self::Nothing => Self::One(slot),
-            Self::One(first) => Self::Many(vec![first, slot]),
-            Self::Many(mut slots) => {
-                slots.push(slot);
-                Self::Many(slots)
-            }
-        };
-    }
-
-    /// Takes out one of the slots.
-    pub(crate) fn pop(&mut self) -> Option<Arc<Slot>> {
-        match std::mem::take(self) {
-            Self::Nothing => None,
-            Self::One(slot) => Some(slot),
-            Self::Many(mut slots) => {
-                let slot = slots.pop();
-                if !slots.is_empty() {
-                    *self = Self::Many(slots);
-                }
-                slot
-            }
+    pub(crate) fn new(first: Arc<Slot>, mut others: Vec<Arc<Slot>>) -> Self {
+        if others.is_empty() {
+            return Self::One(first);
         }
-    }
-
-    /// Puts the slots in key order.
-    pub(crate) fn sort(&mut self) {
-        if let Self::Many(slots) = self {
-            slots.sort_unstable_by(|a, b| a.key().cmp(b.key()));
-            slots.shrink_to_fit();
-        }
+        others.push(first);
+        others.sort_unstable_by(|a, b| a.key().cmp(b.key()));
+        Self::Many(others.into())
     }
 
     pub(crate) fn slots(&self) -> &[Arc<Slot>] {
@@ -76,6 +47,8 @@ pub(crate) struct History {
     base: u64,
     /// The oldest revision that is kept.
     first: u64,
+    /// How many slots of that revision have been taken out.
+    taken: usize,
     pieces: VecDeque<Vec<Touched>>,
 }
 
@@ -85,6 +58,7 @@ impl History {
         Self {
             base: first.get(),
             first: first.get(),
+            taken: 0,
             pieces: VecDeque::new(),
         }
     }
@@ -112,13 +86,14 @@ impl History {
     }
 
     /// What a revision touched; nothing if it is not kept.
-    pub(crate) fn get(&self, revision: Revision) -> &[Arc<Slot>] {
+    pub(crate) fn get(&self, revision: Revision) -> &Touched {
+        const NOTHING: &Touched = &Touched::Nothing;
         revision
             .get()
             .checked_sub(self.base)
             .and_then(|at| usize::try_from(at).ok())
             .and_then(|at| self.pieces.get(at / PIECE)?.get(at % PIECE))
-            .map_or(&[], Touched::slots)
+            .unwrap_or(NOTHING)
     }
 
     /// Whether records up to this revision are still there to be pruned.
@@ -126,14 +101,17 @@ impl History {
         self.first <= revision.get()
     }
 
-    /// Takes one slot out of the oldest record, if that is of this revision or an older one.
+    /// Takes the next slot out of the oldest record, if that is of this revision or an older one.
     pub(crate) fn pop(&mut self, up_to: Revision) -> Option<Arc<Slot>> {
         while self.first <= up_to.get() {
             let piece = self.pieces.front_mut()?;
             let at = usize::try_from(self.first - self.base).ok()?;
             let record = piece.get_mut(at)?;
-            let slot = record.pop();
-            if record.is_empty() {
+            let slot = record.slots().get(self.taken).cloned();
+            self.taken += 1;
+            if self.taken >= record.slots().len() {
+                *record = Touched::Nothing;
+                self.taken = 0;
                 self.first += 1;
                 if at + 1 == PIECE {
                     self.pieces.pop_front();

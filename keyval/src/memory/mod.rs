@@ -1,6 +1,7 @@
 //! The in-memory store: every promise of the contract, no server.
 
 mod connector;
+mod group;
 mod history;
 mod index;
 mod interest;
@@ -9,6 +10,7 @@ mod options;
 mod read;
 mod reaper;
 mod shared;
+mod signs;
 mod slot;
 mod state;
 mod store;

@@ -8,7 +8,9 @@ use tokio::sync::Notify;
 use crate::error::{Error, Result};
 use crate::memory::options::MemoryOptions;
 use crate::memory::reaper::Reaper;
+use crate::memory::signs::Signs;
 use crate::memory::state::{After, State};
+use crate::revision::Revision;
 
 /// One store, shared by all its handles and streams.
 #[derive(Debug)]
@@ -19,16 +21,44 @@ pub(crate) struct Shared {
     pub(crate) reaper: Mutex<Option<Reaper>>,
     /// Tells the reaper that a lease was granted.
     pub(crate) granted: Arc<Notify>,
+    signs: Arc<Signs>,
 }
 
 impl Shared {
     pub(crate) fn new(options: MemoryOptions) -> Self {
+        let signs = Arc::new(Signs::default());
         Self {
             options,
-            state: RwLock::new(State::new(options)),
+            state: RwLock::new(State::new(options, signs.clone())),
             reaper: Mutex::new(None),
             granted: Arc::new(Notify::new()),
+            signs,
         }
+    }
+
+    /// Refuses to go on if the store is closed.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.signs.is_closed() {
+            return Err(closed());
+        }
+        Ok(())
+    }
+
+    /// Refuses a revision that is compacted. A slot is only pruned after this says so.
+    pub(crate) fn check_kept(&self, revision: Revision) -> Result<()> {
+        let compacted = self.signs.compacted();
+        if revision <= compacted {
+            return Err(Error::Compacted {
+                requested: revision,
+                oldest: Some(compacted),
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether there was any lease after the last write.
+    pub(crate) fn has_leases(&self) -> bool {
+        self.signs.has_leases()
     }
 
     /// Reads the state, after what is due has been done.
@@ -60,7 +90,9 @@ impl Shared {
                 if state.leases.is_due() {
                     state.end_due_leases(&mut after);
                 }
-                f(&mut state, &mut after)
+                let result = f(&mut state, &mut after);
+                self.signs.set_leases(!state.leases.is_empty());
+                result
             }
         };
         after.run();
@@ -73,10 +105,11 @@ impl Shared {
         let (was_open, left) = {
             let mut state = self.state.write();
             let was_open = !state.closed;
+            self.signs.close();
             state.interests.wake_all(&mut after.wakers);
             // The watchers' seats stay, as each watcher leaves by itself.
             let interests = std::mem::take(&mut state.interests);
-            let mut empty = State::new(self.options);
+            let mut empty = State::new(self.options, self.signs.clone());
             empty.closed = true;
             empty.interests = interests;
             (was_open, std::mem::replace(&mut *state, empty))

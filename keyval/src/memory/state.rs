@@ -14,6 +14,7 @@ use crate::memory::index::Index;
 use crate::memory::interest::Interests;
 use crate::memory::lease::LeaseTable;
 use crate::memory::options::MemoryOptions;
+use crate::memory::signs::Signs;
 use crate::memory::slot::{NewLease, Record, Replaced, Slot, Write};
 use crate::range::KeyRange;
 use crate::revision::Revision;
@@ -27,7 +28,7 @@ const PRUNED_BY_A_WRITE: usize = 8;
 pub(crate) struct After {
     pub(crate) wakers: Vec<Waker>,
     garbage: Vec<Record>,
-    slots: Vec<Arc<Slot>>,
+    slots: Vec<Touched>,
 }
 
 impl After {
@@ -53,12 +54,13 @@ pub(crate) struct State {
     /// The bytes of all keys and values that exist.
     pub(crate) size: u64,
     options: MemoryOptions,
+    signs: Arc<Signs>,
     /// Which revision was the present one at some moments of the past; for retention by age.
     marks: VecDeque<(Instant, Revision)>,
 }
 
 impl State {
-    pub(crate) fn new(options: MemoryOptions) -> Self {
+    pub(crate) fn new(options: MemoryOptions, signs: Arc<Signs>) -> Self {
         let revision = Revision::new(1);
         Self {
             revision,
@@ -70,6 +72,7 @@ impl State {
             closed: false,
             size: 0,
             options,
+            signs,
             marks: VecDeque::new(),
         }
     }
@@ -102,7 +105,8 @@ impl State {
     pub(crate) fn begin(&mut self) -> Commit<'_> {
         Commit {
             revision: self.revision.next(),
-            touched: Touched::Nothing,
+            first: None,
+            others: Vec::new(),
             state: self,
         }
     }
@@ -144,8 +148,13 @@ impl State {
         if to <= self.compacted {
             return Err(self.compacted_error(to));
         }
-        self.compacted = to;
+        self.set_compacted(to);
         Ok(())
+    }
+
+    fn set_compacted(&mut self, to: Revision) {
+        self.compacted = to;
+        self.signs.set_compacted(to);
     }
 
     /// Prunes at most this many slots of what is compacted; returns whether more is left.
@@ -159,7 +168,7 @@ impl State {
             if dead {
                 self.index.remove(&slot);
             }
-            after.slots.push(slot);
+            after.slots.push(Touched::One(slot));
         }
         self.history.has_up_to(self.compacted)
     }
@@ -194,7 +203,7 @@ impl State {
             (Some(count), Some(age)) => count.min(age),
         };
         if to > self.compacted.get() {
-            self.compacted = Revision::new(to);
+            self.set_compacted(Revision::new(to));
         }
         if self.history.has_up_to(self.compacted) {
             self.prune(PRUNED_BY_A_WRITE, after);
@@ -207,7 +216,9 @@ impl State {
 pub(crate) struct Commit<'a> {
     state: &'a mut State,
     revision: Revision,
-    touched: Touched,
+    /// The first slot beside the others, as most commits have no others.
+    first: Option<Arc<Slot>>,
+    others: Vec<Arc<Slot>>,
 }
 
 impl Commit<'_> {
@@ -218,6 +229,13 @@ impl Commit<'_> {
 
     pub(crate) fn state(&mut self) -> &mut State {
         self.state
+    }
+
+    fn touch(&mut self, slot: Arc<Slot>) {
+        match &self.first {
+            None => self.first = Some(slot),
+            Some(_) => self.others.push(slot),
+        }
     }
 
     /// Puts a key, and returns what stood there, if that is asked for.
@@ -234,7 +252,7 @@ impl Commit<'_> {
             let slot = Slot::new(key, self.revision, value, lease);
             index.insert(hash, slot.clone());
             self.state.leases.attach(slot.key(), None, lease);
-            self.touched.push(slot);
+            self.touch(slot);
             return None;
         };
         let slot = slot.clone();
@@ -245,7 +263,7 @@ impl Commit<'_> {
         self.state
             .leases
             .attach(slot.key(), replaced.lease, written.lease);
-        self.touched.push(slot);
+        self.touch(slot);
         replaced.entry
     }
 
@@ -254,7 +272,7 @@ impl Commit<'_> {
         if replaced.existed {
             self.state.size -= replaced.size(slot.key());
             self.state.leases.attach(slot.key(), replaced.lease, None);
-            self.touched.push(slot);
+            self.touch(slot);
         }
         replaced
     }
@@ -297,19 +315,17 @@ impl Commit<'_> {
     }
 
     /// Makes the changes the next revision, unless there are none; returns the present revision.
-    pub(crate) fn finish(mut self, after: &mut After) -> Revision {
-        if self.touched.is_empty() {
+    pub(crate) fn finish(self, after: &mut After) -> Revision {
+        let Some(first) = self.first else {
             return self.state.revision;
-        }
-        self.touched.sort();
+        };
         let state = self.state;
         state.revision = self.revision;
-        for slot in self.touched.slots() {
-            state
-                .interests
-                .touch(slot.key(), self.revision, &mut after.wakers);
-        }
-        state.history.push(self.touched);
+        let touched = Touched::new(first, self.others);
+        state
+            .interests
+            .touch(self.revision, &touched, &mut after.wakers, &mut after.slots);
+        state.history.push(touched);
         state.retain(after);
         state.revision
     }

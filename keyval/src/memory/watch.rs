@@ -13,10 +13,10 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::entry::{Change, Changes};
 use crate::error::Result;
-use crate::memory::interest::{Group, Seat};
+use crate::memory::group::{Group, Pull, Seat};
+use crate::memory::history::Touched;
 use crate::memory::reaper;
 use crate::memory::shared::Shared;
-use crate::memory::state::State;
 use crate::options::WatchOptions;
 use crate::range::KeyRange;
 use crate::revision::Revision;
@@ -25,7 +25,7 @@ use crate::revision::Revision;
 const BATCH: usize = 128;
 
 /// The most revisions that are looked at in one go, under the lock that writers wait for.
-const LOOK: u64 = 1024;
+const LOOK: u64 = 256;
 
 /// The changes of a range, pulled from the history when they are asked for.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub(crate) struct WatchStream {
     /// Everything up to here has been delivered or did not concern the range.
     after: Revision,
     ready: VecDeque<Changes>,
+    /// What was taken over from the group; empty between looks.
+    pulled: Vec<(Revision, Touched)>,
     progress: Option<Progress>,
     failed: bool,
 }
@@ -56,8 +58,8 @@ enum Found {
     Changes,
     /// Nothing so far, but there is more to look at.
     More,
-    /// Nothing; all has been seen up to this revision, and the seat is parked.
-    Nothing(Revision),
+    /// Nothing, and the seat is parked.
+    Nothing,
 }
 
 impl WatchStream {
@@ -73,11 +75,11 @@ impl WatchStream {
             if next <= state.compacted {
                 return Err(state.compacted_error(next));
             }
-            let (group, seat) = state.interests.join(range);
+            let (group, seat) = state.interests.join(range, state.revision);
             if next > state.revision {
                 // Nothing to read yet: what does not concern the range can be compacted away
                 // before the first look without harm.
-                group.park(&seat);
+                group.park(&seat, next);
             }
             Ok((next.previous(), group, seat))
         })?;
@@ -90,6 +92,7 @@ impl WatchStream {
             next: after.next(),
             after,
             ready: VecDeque::new(),
+            pulled: Vec::new(),
             progress: options
                 .progress
                 .map(|every| Progress { every, timer: None }),
@@ -100,14 +103,46 @@ impl WatchStream {
     }
 
     fn ensure_reaper(&self) {
-        let leases = self.shared.read(|state| Ok(!state.leases.is_empty()));
-        if leases.unwrap_or(false) {
+        if self.shared.has_leases() {
             reaper::ensure(&self.shared);
         }
     }
 
-    /// Looks on in the history, and parks the seat when it comes to the end.
+    /// Looks on in what has happened, and parks the seat when it comes to the end.
     fn look(&mut self) -> Result<Found> {
+        self.shared.check_open()?;
+        match self
+            .group
+            .pull(&self.seat, &mut self.next, &mut self.pulled)
+        {
+            Pull::Parked => Ok(Found::Nothing),
+            Pull::Recent => {
+                let (range, previous) = (&self.range, self.previous);
+                let first = self.pulled.first().map(|(revision, _)| *revision);
+                let pulled = self.pulled.drain(..);
+                self.ready.extend(
+                    pulled.filter_map(|(at, touched)| changes(at, &touched, range, previous)),
+                );
+                // Whoever prunes a slot has declared the compaction before, so looking afterwards
+                // tells.
+                if let Some(first) = first {
+                    self.shared.check_kept(first)?;
+                }
+                Ok(if self.ready.is_empty() {
+                    Found::More
+                } else {
+                    Found::Changes
+                })
+            }
+            Pull::Behind(from) => {
+                self.next = from;
+                self.read_history()
+            }
+        }
+    }
+
+    /// Reads the history from the cursor on.
+    fn read_history(&mut self) -> Result<Found> {
         let Self {
             shared,
             range,
@@ -119,12 +154,6 @@ impl WatchStream {
             ..
         } = self;
         shared.read(|state| {
-            match group.pending(seat) {
-                Err(_) => return Ok(Found::Nothing(state.revision)),
-                Ok(Some(pending)) => *next = (*next).max(pending),
-                Ok(None) => {}
-            }
-            // Looked at once: from here on the cursor counts, until the seat is parked again.
             if *next <= state.compacted {
                 return Err(state.compacted_error(*next));
             }
@@ -133,24 +162,24 @@ impl WatchStream {
                 .get()
                 .min(next.get().saturating_add(LOOK - 1));
             while next.get() <= end && ready.len() < BATCH {
-                ready.extend(changes(state, *next, range, *previous));
+                let touched = state.history.get(*next);
+                ready.extend(changes(*next, touched, range, *previous));
                 *next = next.next();
             }
             if *next > state.revision {
-                group.park(seat);
+                group.park(seat, *next);
             }
-            Ok(if !ready.is_empty() {
-                Found::Changes
-            } else if *next > state.revision {
-                Found::Nothing(state.revision)
-            } else {
+            Ok(if ready.is_empty() {
                 Found::More
+            } else {
+                Found::Changes
             })
         })
     }
 
-    /// Word that nothing has happened, if it is time for it.
-    fn progress(&mut self, cx: &mut Context<'_>, seen: Revision) -> Poll<Changes> {
+    /// Word that nothing has happened, if it is time for it; ready without one if something has
+    /// happened after all.
+    fn progress(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Changes>>> {
         let Some(progress) = &mut self.progress else {
             return Poll::Pending;
         };
@@ -161,14 +190,16 @@ impl WatchStream {
             Some(next) => timer.as_mut().reset(next),
             None => self.progress = None,
         }
-        if seen < self.after {
-            // The watch begins in the future, to which the store has not come. Polled again at
-            // once, so that the timer knows whom to wake.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+        // The revision first: what happened up to it is known to the group by then.
+        let seen = self.shared.read(|state| Ok(state.revision))?;
+        match self.look()? {
+            // A watch that begins in the future has nothing to say before its start.
+            Found::Nothing if seen >= self.after => {
+                self.after = seen;
+                Poll::Ready(Ok(Some(Changes::progress(seen))))
+            }
+            _ => Poll::Ready(Ok(None)),
         }
-        self.after = seen;
-        Poll::Ready(Changes::progress(seen))
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Changes>> {
@@ -188,11 +219,18 @@ impl WatchStream {
                     budget.made_progress();
                 }
                 Ok(Found::More) => budget.made_progress(),
-                Ok(Found::Nothing(seen)) if registered => {
+                Ok(Found::Nothing) if registered => {
                     self.ensure_reaper();
-                    return self.progress(cx, seen).map(Ok);
+                    match std::task::ready!(self.progress(cx)) {
+                        Ok(Some(progress)) => return Poll::Ready(Ok(progress)),
+                        Ok(None) => {}
+                        Err(error) => {
+                            self.failed = true;
+                            return Poll::Ready(Err(error));
+                        }
+                    }
                 }
-                Ok(Found::Nothing(_)) => {
+                Ok(Found::Nothing) => {
                     // Outside of every lock, and before the last look, so that no commit in
                     // between is missed.
                     self.seat.register(cx.waker());
@@ -208,9 +246,13 @@ impl WatchStream {
 }
 
 /// What a revision did to the range, if anything.
-fn changes(state: &State, revision: Revision, range: &KeyRange, previous: bool) -> Option<Changes> {
-    let slots = state.history.get(revision);
-    let changes: Vec<Change> = match slots {
+fn changes(
+    revision: Revision,
+    touched: &Touched,
+    range: &KeyRange,
+    previous: bool,
+) -> Option<Changes> {
+    let changes: Vec<Change> = match touched.slots() {
         [slot] if !range.contains(slot.key()) => return None,
         [slot] => vec![slot.change(revision, previous)?],
         slots => slots

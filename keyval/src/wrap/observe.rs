@@ -73,7 +73,7 @@ const WATCH_EVENTS: &str = "keyval_watch_events_total";
 ///     .observe("memory")
 ///     .with_namespace("agents/1/");
 /// store.put("name", "left").await?;
-/// # keyval::Result::Ok(()) }).unwrap();
+/// # Ok::<_, keyval::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug)]
 pub struct Observe<S> {

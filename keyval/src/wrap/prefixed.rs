@@ -39,13 +39,17 @@ use crate::wrap::lease_book::LeaseBook;
 /// A scope renews, ends and inspects the leases that were granted through it, its clones and the
 /// scopes within it, those of a put with a TTL included. Any other lease is [`Error::Denied`], also
 /// as the lifetime of a put, and nothing is sent. A lease shows only its keys within the scope. A
-/// lease that ended at least a minute and a TTL ago may be forgotten if there are thousands, and is
+/// lease that ended more than a minute ago may be forgotten if there are thousands, and is
 /// [`Error::Denied`] from then on, no longer [`Error::LeaseLost`].
 ///
 /// # Limits
 /// The capabilities are those of the store. The prefix counts towards
 /// [`Capabilities::max_request_bytes`], so a request that just fits without it may be
 /// [`Error::TooLarge`], with the whole size.
+///
+/// # Cancel safety
+/// That of the store. A lease whose grant is dropped before it is answered is not known to the
+/// scope, as it is not to the caller; it ends by itself.
 ///
 /// # Examples
 /// ```
@@ -59,7 +63,7 @@ use crate::wrap::lease_book::LeaseBook;
 /// let entry = store.get("agents/1/name").await?.expect("it was just put");
 /// assert_eq!(entry.value, "left");
 /// assert_eq!(store.prefixed("agents/").count(keyval::KeyRange::all()).await?, 2);
-/// # keyval::Result::Ok(()) }).unwrap();
+/// # Ok::<_, keyval::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug)]
 pub struct Prefixed<S> {
@@ -128,11 +132,16 @@ impl<S> Prefixed<S> {
     }
 
     /// Strips the entries of a put's reply, and notes the lease made for it.
-    fn strip_put(&self, reply: &mut PutReply, ttl: Duration) -> Result<()> {
+    fn strip_put(
+        &self,
+        reply: &mut PutReply,
+        ttl: Duration,
+        operation: &'static str,
+    ) -> Result<()> {
         if let Some(lease) = reply.lease {
             self.leases.note(lease, ttl);
         }
-        strip_entries(&self.scope, &mut reply.prev, "put")
+        strip_entries(&self.scope, &mut reply.prev, operation)
     }
 }
 
@@ -186,7 +195,7 @@ impl<S: Broker> Broker for Prefixed<S> {
                 .put_opts(&self.scope.join(key), value, options)
                 .await,
         )?;
-        self.strip_put(&mut reply, ttl)?;
+        self.strip_put(&mut reply, ttl, "put")?;
         Ok(reply)
     }
 
@@ -219,7 +228,7 @@ impl<S: Broker> Broker for Prefixed<S> {
             // To the end even after an error: every lease made is to be noted.
             let one = match reply {
                 OpReply::Get(reply) => strip_entries(&self.scope, &mut reply.entries, "commit"),
-                OpReply::Put(reply) => self.strip_put(reply, ttl),
+                OpReply::Put(reply) => self.strip_put(reply, ttl, "commit"),
                 OpReply::Delete(reply) => strip_entries(&self.scope, &mut reply.prev, "commit"),
             };
             stripped = stripped.and(one);

@@ -111,7 +111,7 @@ impl RetryPolicy {
 ///     .timeout(Timeout::<Memory>::DEFAULT)
 ///     .retry(RetryPolicy::default());
 /// store.put("name", "left").await?;
-/// # keyval::Result::Ok(()) }).unwrap();
+/// # Ok::<_, keyval::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug)]
 pub struct Retry<S> {

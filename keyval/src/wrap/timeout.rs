@@ -48,7 +48,7 @@ use crate::watcher::{ChangeStream, Watcher};
 /// # tokio_test::block_on(async {
 /// let store = Memory::new().timeout(Duration::from_secs(1));
 /// store.put("name", "left").await?;
-/// # keyval::Result::Ok(()) }).unwrap();
+/// # Ok::<_, keyval::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug)]
 pub struct Timeout<S> {
