@@ -9,6 +9,8 @@ use tempfile::TempDir;
 
 use crate::watchdog::Watchdog;
 
+/// Where in its folder the server stores.
+const DATA: &str = "data";
 /// Kills the server and removes its data.
 const CLEAN_UP: &str = "kill -9 \"$1\"; rm -rf -- \"$2\"";
 
@@ -39,7 +41,7 @@ impl Process {
         let (client, peer) = two_free_ports();
         let mut arguments = vec![
             format!("--name={name}"),
-            format!("--data-dir={}", folder.path().join("data").display()),
+            format!("--data-dir={}", folder.path().join(DATA).display()),
             format!("--listen-client-urls=http://{client}"),
             format!("--advertise-client-urls=http://{client}"),
             format!("--listen-peer-urls=http://{peer}"),
@@ -110,6 +112,12 @@ impl Process {
         }
     }
 
+    /// Removes all that the server stored. It must not run.
+    pub(crate) fn remove_data(&self) {
+        assert!(self.running.is_none(), "the server still runs");
+        std::fs::remove_dir_all(self.data()).expect("the data is there");
+    }
+
     /// Sends the server a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
         let running = self.running.as_ref().expect("the server runs");
@@ -124,6 +132,10 @@ impl Process {
         let log = std::fs::read_to_string(self.log()).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(15)..].join("\n")
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join(DATA)
     }
 
     fn log(&self) -> PathBuf {
