@@ -1,7 +1,7 @@
 //! What the owner of a whole etcd may do.
 
 use async_trait::async_trait;
-use keyval::{Maintenance, Result, Revision, StoreStatus};
+use keyval::{Error, Maintenance, Result, Revision, StoreStatus};
 
 use crate::convert;
 use crate::error::Call;
@@ -32,6 +32,13 @@ impl Maintenance for EtcdStore {
     }
 
     async fn compact(&self, to: Revision) -> Result<()> {
+        if to == Revision::ZERO {
+            // etcd takes this once, and means nothing by it.
+            return Err(Error::Compacted {
+                requested: to,
+                oldest: None,
+            });
+        }
         let call = Call::write("compact", &to).at(Some(to));
         self.client
             .call(call, |mut node| async move {

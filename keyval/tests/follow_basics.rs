@@ -8,8 +8,8 @@ use follow_support::*;
 use futures::StreamExt;
 use futures::stream::FusedStream;
 use keyval::{
-    Broker, BrokerExt, Error, FollowOptions, KeyRange, Maintenance, Op, ResyncCause, Revision,
-    Txn, Update, follow,
+    Broker, BrokerExt, Error, FollowOptions, KeyRange, Maintenance, Op, ResyncCause, Revision, Txn,
+    Update, follow,
 };
 
 #[tokio::test(start_paused = true)]

@@ -10,8 +10,9 @@ mod lists;
 mod points;
 mod report;
 mod rounds;
-mod space;
 mod watchers;
+
+use std::process::{Command, Stdio};
 
 use report::Report;
 use rounds::Scale;
@@ -39,7 +40,7 @@ fn main() {
         ("points", points::measure),
         ("lists", lists::measure),
         ("watchers", watchers::measure),
-        ("space", space::measure),
+        ("space", space),
     ];
     for (name, measure) in parts {
         if only.as_deref().is_none_or(|only| only == name) {
@@ -49,5 +50,28 @@ fn main() {
     report.print();
     if let Some(path) = json {
         report.write(&path);
+    }
+}
+
+/// Measures memory and allocations in a program of its own.
+fn space(_: &Scale, report: &mut Report) {
+    let path = std::env::temp_dir().join(format!("suite_memory_space-{}.json", std::process::id()));
+    let status = Command::new(std::env::var("CARGO").unwrap_or("cargo".to_owned()))
+        .args(["bench", "--quiet", "--package", env!("CARGO_PKG_NAME")])
+        .args(["--features", "testing", "--bench", "suite_memory_space"])
+        .args(["--", "--json"])
+        .arg(&path)
+        .stderr(Stdio::null())
+        .status()
+        .expect("cargo can be run");
+    assert!(
+        status.success(),
+        "the measurement of memory failed: {status}"
+    );
+    let text = std::fs::read_to_string(&path).expect("the figures of memory");
+    drop(std::fs::remove_file(&path));
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&text).expect("rows");
+    for row in rows {
+        report.add_json(row);
     }
 }

@@ -38,7 +38,7 @@ pub(crate) fn measure(scale: &Scale, report: &mut Report) {
             },
         );
         report.add(
-            Row::new(format!("get, {label} keys"), gets.ours, "op/s")
+            &Row::new(format!("get, {label} keys"), gets.ours, "op/s")
                 .baseline(gets.theirs, gets.ratio)
                 .target("ratio >= 0.7", gets.ratio >= 0.7),
         );
@@ -65,7 +65,7 @@ pub(crate) fn measure(scale: &Scale, report: &mut Report) {
             },
         );
         report.add(
-            Row::new(format!("put over a key, {label} keys"), puts.ours, "op/s")
+            &Row::new(format!("put over a key, {label} keys"), puts.ours, "op/s")
                 .baseline(puts.theirs, puts.ratio)
                 .target("ratio >= 0.4", puts.ratio >= 0.4),
         );
@@ -100,7 +100,7 @@ fn fill(scale: &Scale, report: &mut Report) {
         },
     );
     report.add(
-        Row::new("put of a new key, up to 200 k keys", puts.ours, "op/s")
+        &Row::new("put of a new key, up to 200 k keys", puts.ours, "op/s")
             .baseline(puts.theirs, puts.ratio)
             .target("ratio >= 0.4", puts.ratio >= 0.4),
     );

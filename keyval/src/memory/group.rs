@@ -63,7 +63,7 @@ pub(crate) struct Group {
 struct Parking {
     members: usize,
     parked: Vec<Arc<Seat>>,
-    /// The last revision that concerns the range, since the group began.
+    /// The last revision that concerns the range, or with which the group began.
     last: Revision,
     recent: VecDeque<(Revision, Touched)>,
     /// What is remembered are all revisions from here ..
@@ -84,7 +84,9 @@ pub(crate) enum Pull {
 }
 
 impl Group {
-    pub(crate) fn new(range: KeyRange, cover: usize) -> Arc<Self> {
+    /// A group that begins at the present revision: what concerned its range before, it does not
+    /// know.
+    pub(crate) fn new(range: KeyRange, cover: usize, present: Revision) -> Arc<Self> {
         let prefix = &range.start().as_bytes()[..cover];
         Arc::new(Self {
             is_prefix: range == KeyRange::prefix(prefix),
@@ -92,7 +94,7 @@ impl Group {
             parking: Mutex::new(Parking {
                 members: 0,
                 parked: Vec::new(),
-                last: Revision::ZERO,
+                last: present,
                 recent: VecDeque::new(),
                 from: Revision::new(u64::MAX),
                 until: Some(Revision::ZERO),

@@ -26,8 +26,8 @@ pub(crate) struct Interests {
 }
 
 impl Interests {
-    /// Adds a watcher of this range.
-    pub(crate) fn join(&mut self, range: &KeyRange) -> (Arc<Group>, Arc<Seat>) {
+    /// Adds a watcher of this range, at the present revision.
+    pub(crate) fn join(&mut self, range: &KeyRange, present: Revision) -> (Arc<Group>, Arc<Seat>) {
         let cover = cover(range);
         let hash = self.hasher.hash_one(cover);
         let at = match self.find_length(cover.len()) {
@@ -41,7 +41,7 @@ impl Interests {
         let group = match groups.find(hash, |(_, group)| *group.range() == *range) {
             Some((_, group)) => group.clone(),
             None => {
-                let group = Group::new(range.clone(), cover.len());
+                let group = Group::new(range.clone(), cover.len(), present);
                 groups.insert_unique(hash, (hash, group.clone()), |(hash, _)| *hash);
                 group
             }

@@ -75,7 +75,7 @@ impl WatchStream {
             if next <= state.compacted {
                 return Err(state.compacted_error(next));
             }
-            let (group, seat) = state.interests.join(range);
+            let (group, seat) = state.interests.join(range, state.revision);
             if next > state.revision {
                 // Nothing to read yet: what does not concern the range can be compacted away
                 // before the first look without harm.

@@ -1,6 +1,7 @@
 //! Which leases were granted through a scope, in bounded memory.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,10 +25,10 @@ const SWEEP_AT: usize = 4096;
 /// with the time from which on nobody will ask for it; whenever the book has doubled, those past
 /// their time are dropped. So it holds at most about twice the leases that can be asked for, and
 /// noting one costs the same however many there are.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct LeaseBook(Arc<Mutex<Notes>>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Notes {
     forget_at: HashMap<LeaseId, Instant, foldhash::fast::RandomState>,
     swept_to: usize,
@@ -62,6 +63,13 @@ impl LeaseBook {
     /// Whether the lease was granted through the scope.
     pub(crate) fn has(&self, lease: LeaseId) -> bool {
         self.0.lock().forget_at.contains_key(&lease)
+    }
+}
+
+impl fmt::Debug for LeaseBook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // There may be thousands.
+        write!(f, "{} leases", self.0.lock().forget_at.len())
     }
 }
 

@@ -39,13 +39,17 @@ use crate::wrap::lease_book::LeaseBook;
 /// A scope renews, ends and inspects the leases that were granted through it, its clones and the
 /// scopes within it, those of a put with a TTL included. Any other lease is [`Error::Denied`], also
 /// as the lifetime of a put, and nothing is sent. A lease shows only its keys within the scope. A
-/// lease that ended at least a minute and a TTL ago may be forgotten if there are thousands, and is
+/// lease that ended more than a minute ago may be forgotten if there are thousands, and is
 /// [`Error::Denied`] from then on, no longer [`Error::LeaseLost`].
 ///
 /// # Limits
 /// The capabilities are those of the store. The prefix counts towards
 /// [`Capabilities::max_request_bytes`], so a request that just fits without it may be
 /// [`Error::TooLarge`], with the whole size.
+///
+/// # Cancel safety
+/// That of the store. A lease whose grant is dropped before it is answered is not known to the
+/// scope, as it is not to the caller; it ends by itself.
 ///
 /// # Examples
 /// ```

@@ -71,6 +71,7 @@ struct Inner {
     calls: Mutex<Vec<(Instant, Call)>>,
     starts: Mutex<Vec<Revision>>,
     failures: Mutex<VecDeque<(Call, Script)>>,
+    always: Mutex<Option<(Call, Script)>>,
     broken_page: Mutex<Option<usize>>,
     down: watch::Sender<Option<Script>>,
     mute: watch::Sender<bool>,
@@ -93,6 +94,7 @@ impl Lab {
             calls: Mutex::default(),
             starts: Mutex::default(),
             failures: Mutex::default(),
+            always: Mutex::default(),
             broken_page: Mutex::default(),
             down: watch::Sender::new(None),
             mute: watch::Sender::new(false),
@@ -133,6 +135,11 @@ impl Lab {
     /// Lets the next call of this kind fail.
     pub fn fail_next(&self, call: Call, with: Script) {
         self.0.failures.lock().push_back((call, with));
+    }
+
+    /// Lets every call of this kind fail from now on.
+    pub fn fail_always(&self, call: Call, with: Script) {
+        *self.0.always.lock() = Some((call, with));
     }
 
     /// Lets the next list break off after so many entries.
@@ -180,7 +187,10 @@ impl Lab {
     }
 
     pub fn count(&self, call: Call) -> usize {
-        self.calls().iter().filter(|(_, made)| *made == call).count()
+        self.calls()
+            .iter()
+            .filter(|(_, made)| *made == call)
+            .count()
     }
 
     /// Where watches were opened.
@@ -195,6 +205,11 @@ impl Lab {
             pending::<()>().await;
         }
         if let Some(error) = *self.0.down.borrow() {
+            return Err(error());
+        }
+        if let Some((kind, error)) = *self.0.always.lock()
+            && kind == call
+        {
             return Err(error());
         }
         let mut failures = self.0.failures.lock();
@@ -378,21 +393,26 @@ pub async fn next<S>(follow: &mut Follow<S>) -> Update {
 
 /// The next changes that are not progress.
 pub async fn next_changes<S>(follow: &mut Follow<S>) -> Changes {
-    loop {
-        match next(follow).await {
-            Update::Changes(changes) if changes.is_progress() => {}
-            Update::Changes(changes) => return changes,
-            Update::Resync(snapshot) => panic!("no resync was expected: {snapshot:?}"),
-        }
+    match next_but_progress(follow).await {
+        Update::Changes(changes) => changes,
+        Update::Resync(snapshot) => panic!("no resync was expected: {snapshot:?}"),
     }
 }
 
 pub async fn next_resync<S>(follow: &mut Follow<S>) -> Snapshot {
+    match next_but_progress(follow).await {
+        Update::Resync(snapshot) => snapshot,
+        Update::Changes(changes) => panic!("a resync was expected, not {changes:?}"),
+    }
+}
+
+async fn next_but_progress<S>(follow: &mut Follow<S>) -> Update {
+    let until = Instant::now() + Duration::from_secs(120);
     loop {
-        match next(follow).await {
-            Update::Resync(snapshot) => return snapshot,
-            Update::Changes(changes) if changes.is_progress() => {}
-            Update::Changes(changes) => panic!("a resync was expected, not {changes:?}"),
+        match tokio::time::timeout_at(until, next(follow)).await {
+            Ok(Update::Changes(changes)) if changes.is_progress() => {}
+            Ok(update) => return update,
+            Err(_) => panic!("nothing came but progress: {:?}", follow.state().borrow()),
         }
     }
 }

@@ -58,7 +58,7 @@ macro_rules! conformance {
             $crate::testing::conformance::Subject::with_settings(store, conformance_settings())
         }
 
-        $crate::for_each_promise!(shared, $crate::__conformance_tests, conformance_shared);
+        $crate::for_each_promise!(shared, conformance_shared, $crate::__conformance_tests);
 
         $(
             #[allow(dead_code)]
@@ -73,8 +73,8 @@ macro_rules! conformance {
 
             $crate::for_each_promise!(
                 exclusive,
-                $crate::__conformance_tests,
-                conformance_exclusive
+                conformance_exclusive,
+                $crate::__conformance_tests
             );
         )?
     };
@@ -118,13 +118,13 @@ macro_rules! __conformance_tests {
 ///         $start $($(+ { stringify!($promise); 1 })*)*
 ///     };
 /// }
-/// let promises: u32 = keyval::for_each_promise!(shared, count, 0);
+/// let promises: u32 = keyval::for_each_promise!(shared, 0, count);
 /// assert!(promises > 100);
 /// ```
 #[macro_export]
 macro_rules! for_each_promise {
-    (shared, $callback:path, $argument:tt) => {
-        $callback! {
+    (shared, $argument:tt, $($callback:tt)+) => {
+        $($callback)+! {
             $argument:
             kv {
                 a_missing_key_is_none
@@ -278,8 +278,8 @@ macro_rules! for_each_promise {
             }
         }
     };
-    (exclusive, $callback:path, $argument:tt) => {
-        $callback! {
+    (exclusive, $argument:tt, $($callback:tt)+) => {
+        $($callback)+! {
             $argument:
             compact {
                 what_is_compacted_cannot_be_read
@@ -320,8 +320,8 @@ mod tests {
 
     #[test]
     fn every_promise_is_in_the_list() {
-        let shared = for_each_promise!(shared, listed, "shared");
-        let exclusive = for_each_promise!(exclusive, listed, "exclusive");
+        let shared = for_each_promise!(shared, "shared", listed);
+        let exclusive = for_each_promise!(exclusive, "exclusive", listed);
         let mut modules = BTreeSet::new();
         for (module, source, listed) in shared.into_iter().chain(exclusive) {
             let written: Vec<&str> = source
