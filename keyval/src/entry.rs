@@ -152,6 +152,8 @@ pub enum ResyncCause {
     Compacted,
     /// The store is not the one it was: it was wiped or restored, and its history differs.
     HistoryChanged,
+    /// The store cannot show whether its history is still the one that was delivered.
+    Unverified,
 }
 
 impl ResyncCause {
@@ -162,6 +164,7 @@ impl ResyncCause {
             Self::Initial => "initial",
             Self::Compacted => "compacted",
             Self::HistoryChanged => "history_reset",
+            Self::Unverified => "unverified",
         }
     }
 }

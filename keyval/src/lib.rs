@@ -27,16 +27,21 @@ mod txn;
 mod watcher;
 mod wrap;
 
+pub use crate::adapt::StoreExt;
 pub use crate::backoff::{Backoff, BackoffPolicy};
 pub use crate::broker::{Broker, BrokerExt};
+pub use crate::bulk::{BulkError, BulkPut, BulkReport, BulkWriter, bulk_put};
 pub use crate::capability::Capabilities;
+pub use crate::children::{Child, Children, children};
 pub use crate::connector::Connector;
 pub use crate::entry::{Change, Changes, Entry, ResyncCause, Snapshot, Update};
 pub use crate::error::{BoxError, Error, Outcome, Result};
+pub use crate::follow::{Follow, FollowOptions, FollowState, Outage, follow};
 pub use crate::key::Key;
 pub use crate::lease::{LeaseGrant, LeaseStatus, Leases};
 pub use crate::lease_id::LeaseId;
 pub use crate::memory::{Memory, MemoryConfig, MemoryConnector, MemoryOptions};
+pub use crate::mirror::{Mirror, MirrorError, MirrorSnapshot, MirrorWriter, mirror};
 pub use crate::options::{
     Condition, Consistency, DeleteOptions, GetOptions, Lifetime, ListOptions, Order, Projection,
     PutOptions, WatchOptions,
@@ -47,5 +52,6 @@ pub use crate::revision::Revision;
 pub use crate::store::{Maintenance, ManagedStore, Store, StoreStatus};
 pub use crate::txn::{Compare, Op, Relation, Target, Txn};
 pub use crate::watcher::{ChangeStream, Watcher};
+pub use crate::wrap::{Observe, Prefixed, Retry, RetryPolicy, Timeout};
 
 pub use bytes::Bytes;

@@ -1,1 +1,0 @@
-//! Follows a range for ever: a snapshot, then every change.
