@@ -8,10 +8,12 @@
 
 mod baseline;
 mod lists;
+mod nothing;
 mod points;
 mod report;
 mod rounds;
 mod watchers;
+mod wrappers;
 
 use std::process::{Command, Stdio};
 
@@ -37,10 +39,11 @@ fn main() {
         }
     }
     let mut report = Report::default();
-    let parts: [(&str, Part); 4] = [
+    let parts: [(&str, Part); 5] = [
         ("points", points::measure),
         ("lists", lists::measure),
         ("watchers", watchers::measure),
+        ("wrappers", wrappers::measure),
         ("space", space),
     ];
     for (name, measure) in parts {

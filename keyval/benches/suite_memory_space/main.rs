@@ -5,7 +5,10 @@
 #[path = "../suite_memory/baseline.rs"]
 #[allow(dead_code)]
 mod baseline;
+mod calls;
 mod keys;
+#[path = "../suite_memory/nothing.rs"]
+mod nothing;
 #[path = "../suite_memory/report.rs"]
 mod report;
 
@@ -24,6 +27,7 @@ fn main() {
     }
     let mut report = Report::default();
     keys::measure(&mut report);
+    calls::measure(&mut report);
     match json {
         Some(path) => report.write(&path),
         None => report.print(),
