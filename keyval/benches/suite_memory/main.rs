@@ -3,17 +3,19 @@
 //! `cargo bench -p keyval --features testing --bench suite_memory -- [--json PATH] [--quick]`
 //!
 //! The other side of a ratio is measured in the same run, in turn with the store, and figures are
-//! medians of rounds, so that a busy machine disturbs both sides alike.
+//! medians of rounds, so that a busy machine disturbs both sides alike. Where one thread is measured,
+//! the time that it waited for a processor does not count.
 
 mod baseline;
 mod lists;
 mod points;
 mod report;
 mod rounds;
-mod space;
 mod watchers;
 
-use report::Report;
+use std::process::{Command, Stdio};
+
+use report::{Report, Row};
 use rounds::Scale;
 
 /// Measures one part of the figures.
@@ -39,15 +41,45 @@ fn main() {
         ("points", points::measure),
         ("lists", lists::measure),
         ("watchers", watchers::measure),
-        ("space", space::measure),
+        ("space", space),
     ];
     for (name, measure) in parts {
         if only.as_deref().is_none_or(|only| only == name) {
             measure(&scale, &mut report);
         }
     }
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    if let Some(load) = load.split(' ').next().and_then(|load| load.parse().ok()) {
+        // 1 is this suite alone; above the number of processors, figures of two threads suffer.
+        let processors = std::thread::available_parallelism().map_or(0, |count| count.get());
+        let name = format!("load of the machine at the end ({processors} processors)");
+        report.add(&Row::new(name, load, "threads"));
+    }
     report.print();
     if let Some(path) = json {
         report.write(&path);
+    }
+}
+
+/// Measures memory and allocations in a program of its own.
+fn space(_: &Scale, report: &mut Report) {
+    let path = std::env::temp_dir().join(format!("suite_memory_space-{}.json", std::process::id()));
+    let status = Command::new(std::env::var("CARGO").unwrap_or("cargo".to_owned()))
+        .args(["bench", "--quiet", "--package", env!("CARGO_PKG_NAME")])
+        .args(["--features", "testing", "--bench", "suite_memory_space"])
+        .args(["--", "--json"])
+        .arg(&path)
+        .stderr(Stdio::null())
+        .status()
+        .expect("cargo can be run");
+    assert!(
+        status.success(),
+        "the measurement of memory failed: {status}"
+    );
+    let text = std::fs::read_to_string(&path).expect("the figures of memory");
+    drop(std::fs::remove_file(&path));
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&text).expect("rows");
+    for row in rows {
+        report.add_json(row);
     }
 }

@@ -1,14 +1,13 @@
 //! Single gets and puts, against a bare map behind a lock.
 
 use std::hint::black_box;
-use std::time::Instant;
 
 use keyval::{Broker, Bytes, GetOptions, Key, Memory};
 use tokio::runtime::Builder;
 
 use crate::baseline::{Bare, SIZES, bare, filled, key, picks, put, value};
 use crate::report::{Report, Row};
-use crate::rounds::{Scale, in_turn, rate};
+use crate::rounds::{Clock, Scale, in_turn, rate};
 
 pub(crate) fn measure(scale: &Scale, report: &mut Report) {
     let runtime = Builder::new_current_thread()
@@ -24,13 +23,13 @@ pub(crate) fn measure(scale: &Scale, report: &mut Report) {
             scale.rounds,
             |round| {
                 let picks = picks(&keys, scale.operations, round as u64);
-                let began = Instant::now();
+                let began = Clock::start();
                 runtime.block_on(get_all(&store, &picks));
                 rate(picks.len(), began.elapsed())
             },
             |round| {
                 let picks = picks(&keys, scale.operations, round as u64);
-                let began = Instant::now();
+                let began = Clock::start();
                 for key in &picks {
                     black_box(map.read().get(key.as_bytes()).cloned());
                 }
@@ -38,7 +37,7 @@ pub(crate) fn measure(scale: &Scale, report: &mut Report) {
             },
         );
         report.add(
-            Row::new(format!("get, {label} keys"), gets.ours, "op/s")
+            &Row::new(format!("get, {label} keys"), gets.ours, "op/s")
                 .baseline(gets.theirs, gets.ratio)
                 .target("ratio >= 0.7", gets.ratio >= 0.7),
         );
@@ -48,7 +47,7 @@ pub(crate) fn measure(scale: &Scale, report: &mut Report) {
             |round| {
                 let work = writes(&keys, scale.operations, round);
                 let count = work.len();
-                let began = Instant::now();
+                let began = Clock::start();
                 runtime.block_on(async {
                     for (key, value) in work {
                         put(&store, &key, value).await;
@@ -59,13 +58,13 @@ pub(crate) fn measure(scale: &Scale, report: &mut Report) {
             |round| {
                 let work = writes(&keys, scale.operations, round);
                 let count = work.len();
-                let began = Instant::now();
+                let began = Clock::start();
                 put_bare(&map, work);
                 rate(count, began.elapsed())
             },
         );
         report.add(
-            Row::new(format!("put over a key, {label} keys"), puts.ours, "op/s")
+            &Row::new(format!("put over a key, {label} keys"), puts.ours, "op/s")
                 .baseline(puts.theirs, puts.ratio)
                 .target("ratio >= 0.4", puts.ratio >= 0.4),
         );
@@ -84,7 +83,7 @@ fn fill(scale: &Scale, report: &mut Report) {
         scale.rounds.min(3),
         |_| {
             let (store, work) = (Memory::new(), work());
-            let began = Instant::now();
+            let began = Clock::start();
             runtime.block_on(async {
                 for (key, value) in work {
                     put(&store, &key, value).await;
@@ -94,13 +93,13 @@ fn fill(scale: &Scale, report: &mut Report) {
         },
         |_| {
             let (map, work) = (Bare::default(), work());
-            let began = Instant::now();
+            let began = Clock::start();
             put_bare(&map, work);
             rate(size, began.elapsed())
         },
     );
     report.add(
-        Row::new("put of a new key, up to 200 k keys", puts.ours, "op/s")
+        &Row::new("put of a new key, up to 200 k keys", puts.ours, "op/s")
             .baseline(puts.theirs, puts.ratio)
             .target("ratio >= 0.4", puts.ratio >= 0.4),
     );

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 /// The figures measured so far.
 #[derive(Default)]
 pub(crate) struct Report {
-    rows: Vec<Row>,
+    rows: Vec<Value>,
 }
 
 /// One figure.
@@ -58,7 +58,12 @@ impl Row {
 
 impl Report {
     /// Adds a figure, and shows it at once: a run takes its time.
-    pub(crate) fn add(&mut self, row: Row) {
+    pub(crate) fn add(&mut self, row: &Row) {
+        self.add_json(row.json());
+    }
+
+    /// Adds a figure that another program measured.
+    pub(crate) fn add_json(&mut self, row: Value) {
         eprintln!("{}", line(&row));
         self.rows.push(row);
     }
@@ -71,20 +76,22 @@ impl Report {
     }
 
     pub(crate) fn write(&self, path: &str) {
-        let rows: Vec<Value> = self.rows.iter().map(Row::json).collect();
-        let text = serde_json::to_string_pretty(&rows).expect("rows are plain data");
+        let text = serde_json::to_string_pretty(&self.rows).expect("rows are plain data");
         std::fs::write(path, text).expect("the report can be written");
     }
 }
 
-fn line(row: &Row) -> String {
-    let mut text = format!("{:<52} {:>14.1} {:<14}", row.name, row.value, row.unit);
-    if let (Some(baseline), Some(ratio)) = (row.baseline, row.ratio) {
-        text.push_str(&format!(" beside {baseline:>12.1}, ratio {ratio:.2}"));
+fn line(row: &Value) -> String {
+    let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+    let number = |name: &str| row[name].as_f64();
+    let value = number("value").unwrap_or(f64::NAN);
+    let mut line = format!("{:<56} {value:>12.1} {:<13}", text("name"), text("unit"));
+    if let (Some(baseline), Some(ratio)) = (number("baseline"), number("ratio")) {
+        line.push_str(&format!(" beside {baseline:>11.1}, ratio {ratio:.2}"));
     }
-    if let Some((target, met)) = &row.target {
-        let met = if *met { "met" } else { "MISSED" };
-        text.push_str(&format!("  [{target}: {met}]"));
+    if let Some(met) = row["met"].as_bool() {
+        let met = if met { "met" } else { "MISSED" };
+        line.push_str(&format!("  [{}: {met}]", text("target")));
     }
-    text
+    line
 }

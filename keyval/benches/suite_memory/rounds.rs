@@ -1,6 +1,6 @@
 //! How much to measure, and how to sum it up.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How large a run is.
 pub(crate) struct Scale {
@@ -74,4 +74,33 @@ pub(crate) fn in_turn(
 /// Operations per second.
 pub(crate) fn rate(operations: usize, took: Duration) -> f64 {
     operations as f64 / took.as_secs_f64()
+}
+
+/// Measures the time that one thread needs, without the time that it waits for a processor while
+/// the machine is busy with something else, where the system tells that. Time spent waiting for a
+/// lock counts.
+pub(crate) struct Clock {
+    began: Instant,
+    queued: Duration,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self {
+            queued: queued(),
+            began: Instant::now(),
+        }
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        let all = self.began.elapsed();
+        all.saturating_sub(queued().saturating_sub(self.queued))
+    }
+}
+
+/// How long this thread has waited for a processor in all, by the kernel's account.
+fn queued() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = text.split_whitespace().nth(1);
+    Duration::from_nanos(nanos.and_then(|nanos| nanos.parse().ok()).unwrap_or(0))
 }

@@ -6,9 +6,8 @@ use tokio::runtime::Builder;
 
 use crate::baseline::{Bare, filled, key, put, value};
 use crate::report::{Report, Row};
-use crate::rounds::Scale;
 
-pub(crate) fn measure(_: &Scale, report: &mut Report) {
+pub(crate) fn measure(report: &mut Report) {
     let runtime = Builder::new_current_thread().build().expect("a runtime");
     let size: usize = 100_000;
     let keys: Vec<Key> = (0..size).map(key).collect();
@@ -19,7 +18,7 @@ pub(crate) fn measure(_: &Scale, report: &mut Report) {
     let mut store = Memory::new();
     let full = allocated(|| store = runtime.block_on(filled(&keys))).bytes_current;
     report.add(
-        Row::new("memory per key (17 B) and value (64 B)", each(full), "B")
+        &Row::new("memory per key (17 B) and value (64 B)", each(full), "B")
             .baseline(each(bare), full as f64 / bare as f64),
     );
 
@@ -33,7 +32,7 @@ pub(crate) fn measure(_: &Scale, report: &mut Report) {
             }
         });
     });
-    report.add(Row::new(
+    report.add(&Row::new(
         "memory per kept revision (value of 64 B)",
         each(more.bytes_current) / turns as f64,
         "B",
@@ -48,7 +47,7 @@ pub(crate) fn measure(_: &Scale, report: &mut Report) {
     });
     let left = (more.bytes_current + freed.bytes_current) as f64 / full as f64;
     report.add(
-        Row::new(
+        &Row::new(
             "history left after a compaction",
             left * 100.0,
             "% of the keys",
