@@ -1,1 +1,20 @@
-//! The etcd v3 backend of keyval.
+#![doc = include_str!("lib.md")]
+
+mod assemble;
+mod broker;
+mod client;
+mod config;
+mod connector;
+mod convert;
+mod error;
+mod lease;
+mod list;
+mod maintenance;
+mod progress;
+mod store;
+mod txn;
+mod watcher;
+
+pub use crate::config::EtcdConfig;
+pub use crate::connector::EtcdConnector;
+pub use crate::store::EtcdStore;

@@ -27,6 +27,9 @@ pub struct Capabilities {
     pub watch: bool,
     /// Watches that begin at a past revision.
     pub watch_from: bool,
+    /// Progress that a watch asks for says how far the store has come. Where false, it is a sign
+    /// of life alone: it repeats the revision delivered last.
+    pub progress: bool,
     /// Entries as they stood before a put, a delete or a change.
     pub previous: bool,
     /// Leases and keys that live no longer than they.
@@ -52,6 +55,7 @@ impl Capabilities {
             txn: true,
             watch: true,
             watch_from: true,
+            progress: true,
             previous: true,
             leases: true,
             serializable: true,
@@ -60,6 +64,13 @@ impl Capabilities {
             max_request_bytes: None,
             min_ttl: None,
         }
+    }
+
+    /// The same with progress that says how far the store has come, or with a sign of life alone.
+    #[must_use]
+    pub fn with_progress(mut self, progress: bool) -> Self {
+        self.progress = progress;
+        self
     }
 
     /// The same with this limit of operations in a transaction.

@@ -27,9 +27,12 @@ mod txn;
 mod watcher;
 mod wrap;
 
+pub use crate::adapt::StoreExt;
 pub use crate::backoff::{Backoff, BackoffPolicy};
 pub use crate::broker::{Broker, BrokerExt};
+pub use crate::bulk::{BulkError, BulkPut, BulkReport, BulkWriter, bulk_put};
 pub use crate::capability::Capabilities;
+pub use crate::children::{Child, Children, children};
 pub use crate::connector::Connector;
 pub use crate::entry::{Change, Changes, Entry, ResyncCause, Snapshot, Update};
 pub use crate::error::{BoxError, Error, Outcome, Result};
@@ -49,5 +52,6 @@ pub use crate::revision::Revision;
 pub use crate::store::{Maintenance, ManagedStore, Store, StoreStatus};
 pub use crate::txn::{Compare, Op, Relation, Target, Txn};
 pub use crate::watcher::{ChangeStream, Watcher};
+pub use crate::wrap::{Observe, Prefixed, Retry, RetryPolicy, Timeout};
 
 pub use bytes::Bytes;

@@ -95,6 +95,23 @@ impl Listing {
     }
 }
 
+impl Listing {
+    /// The same listing with each item passed through a function; the first error ends it.
+    #[must_use]
+    pub fn map_items(self, f: impl FnMut(Result<Entry>) -> Result<Entry> + Send + 'static) -> Self {
+        let entries = self.entries.map(f).scan(false, |failed, item| {
+            let item = if *failed { None } else { Some(item) };
+            *failed = matches!(item, Some(Err(_)));
+            futures::future::ready(item)
+        });
+        Self {
+            revision: self.revision,
+            count: self.count,
+            entries: entries.boxed(),
+        }
+    }
+}
+
 impl fmt::Debug for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listing")

@@ -1,1 +1,10 @@
-//! Promises across crates, proven on real servers.
+//! Real servers for the tests of this workspace.
+
+pub mod etcd;
+mod find;
+mod http;
+mod process;
+mod watchdog;
+
+#[cfg(feature = "containers")]
+mod container;

@@ -8,7 +8,24 @@ use crate::shell::{self, capture, cargo, root, typed};
 /// What the first command must print, in this order: the main job, told step by step.
 ///
 /// Words that depend on time or chance (revisions, durations) are left out.
-const EXPECTED: &[&str] = &["resync", "put", "delete", "expired", "ok"];
+const EXPECTED: &[&str] = &[
+    "scope /vnf-agent/demo/interfaces/",
+    "  resync    1 entry",
+    "  eth0  10.0.0.1/24   mtu 1500   up",
+    "  put       eth1  10.0.1.1/24   mtu 1500   up",
+    "  put       eth0  10.0.0.1/24   mtu 9000   up  mtu was 1500",
+    "  delete    eth1",
+    "  put       eth2  10.0.2.1/24   mtu 1500   up",
+    "  put       tap0  10.0.9.1/30   mtu 1400   up",
+    "  expired   tap0",
+    "  delete    eth0",
+    "  delete    eth2",
+    "\nstore       ok  ",
+    "\ninterfaces  ok  ",
+    "\ndemo        ok  ",
+    "\nagent       ok\n",
+    "\nclosed in order: demo, interfaces, store\n",
+];
 
 /// How long it may take once it is built.
 const LIMIT: Duration = Duration::from_secs(120);

@@ -1,1 +1,12 @@
 //! What backends and programs are tested with: a faulty store and the conformance kit.
+
+// Each promise fails by a panic or by the store's error: that it is not kept is all there is to say.
+#[allow(clippy::missing_errors_doc, clippy::missing_panics_doc)]
+pub mod conformance;
+mod control;
+mod faulty;
+mod operation;
+
+pub use crate::testing::control::{Fault, FaultControl};
+pub use crate::testing::faulty::Faulty;
+pub use crate::testing::operation::Operation;

@@ -1,0 +1,629 @@
+//! Where every failure of etcd and of the way to it becomes one of our errors.
+
+use std::error::Error as StdError;
+use std::fmt::{self, Write as _};
+
+use keyval::{BoxError, Error, LeaseId, Outcome, Revision};
+use tonic::{Code, ConnectError, Status, TimeoutExpired};
+
+/// What is being asked of etcd, as far as an error has to say it.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    /// The operation, by its method name.
+    pub(crate) operation: &'static str,
+    /// The key, range or lease that it is about.
+    pub(crate) subject: &'a (dyn fmt::Display + Sync),
+    /// Whether it can change the store.
+    pub(crate) writes: bool,
+    /// The revision that it asks for.
+    pub(crate) revision: Option<Revision>,
+    /// The lease that it names.
+    pub(crate) lease: Option<LeaseId>,
+    /// The bytes of its keys and values, and how many there may be as far as we know.
+    pub(crate) size: (usize, usize),
+    /// The longest of its lists, and how long it may be as far as we know.
+    pub(crate) count: (usize, usize),
+}
+
+impl<'a> Call<'a> {
+    /// A call that changes nothing.
+    pub(crate) fn read(operation: &'static str, subject: &'a (dyn fmt::Display + Sync)) -> Self {
+        Self {
+            operation,
+            subject,
+            writes: false,
+            revision: None,
+            lease: None,
+            size: (0, 0),
+            count: (0, 0),
+        }
+    }
+
+    /// A call that can change something.
+    pub(crate) fn write(operation: &'static str, subject: &'a (dyn fmt::Display + Sync)) -> Self {
+        Self {
+            writes: true,
+            ..Self::read(operation, subject)
+        }
+    }
+
+    /// The same call, about this revision.
+    pub(crate) fn at(mut self, revision: Option<Revision>) -> Self {
+        self.revision = revision;
+        self
+    }
+
+    /// The same call, about this lease.
+    pub(crate) fn of_lease(mut self, lease: Option<LeaseId>) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// The same call, with this many bytes out of as many as are allowed.
+    pub(crate) fn of_size(mut self, size: usize, limit: usize) -> Self {
+        self.size = (size, limit);
+        self
+    }
+
+    /// The same call, with this many operations out of as many as are allowed.
+    pub(crate) fn of_count(mut self, count: usize, limit: usize) -> Self {
+        self.count = (count, limit);
+        self
+    }
+
+    /// What becomes of a write whose answer is missing; a read changes nothing.
+    pub(crate) fn unanswered(&self) -> Outcome {
+        if self.writes {
+            Outcome::Unknown
+        } else {
+            Outcome::NotApplied
+        }
+    }
+}
+
+impl fmt::Display for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of \"{}\"", self.operation, self.subject)
+    }
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Call({self})")
+    }
+}
+
+/// What happened, before it is known to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The request never left: no connection, or the connection ended before.
+    NotSent,
+    /// The connection broke, or the server gave up, after the request may have left.
+    Unanswered,
+    /// The server cannot serve now, and did not.
+    Busy,
+    Compacted,
+    Future,
+    LeaseLost,
+    LeaseExists,
+    Denied,
+    Unauthenticated,
+    TooLarge,
+    TooManyOps,
+    Full,
+    Invalid,
+    Unimplemented,
+    /// The server refused it for a reason that we do not know.
+    Refused,
+    /// Anything else.
+    Unclear,
+}
+
+/// What etcd says, and what it means. The texts, not the codes, tell its errors apart: a watch
+/// brings texts only, and some layers of etcd lose the code.
+const TEXTS: &[(&str, Kind)] = &[
+    ("required revision has been compacted", Kind::Compacted),
+    ("required revision is a future revision", Kind::Future),
+    ("requested lease not found", Kind::LeaseLost),
+    ("lease not found", Kind::LeaseLost),
+    ("lease already exists", Kind::LeaseExists),
+    ("permission denied", Kind::Denied),
+    ("invalid auth token", Kind::Unauthenticated),
+    ("user name is empty", Kind::Unauthenticated),
+    ("authentication failed", Kind::Unauthenticated),
+    ("revision of auth store is old", Kind::Unauthenticated),
+    ("revision in header is old", Kind::Unauthenticated),
+    ("too many operations in txn request", Kind::TooManyOps),
+    ("request is too large", Kind::TooLarge),
+    ("received message larger than max", Kind::TooLarge),
+    ("database space exceeded", Kind::Full),
+    ("duplicate key given in txn request", Kind::Invalid),
+    ("key is not provided", Kind::Invalid),
+    ("key not found", Kind::Invalid),
+    ("value is provided", Kind::Invalid),
+    ("lease is provided", Kind::Invalid),
+    ("too large lease TTL", Kind::Invalid),
+    ("invalid sort option", Kind::Invalid),
+    ("no leader", Kind::Busy),
+    // Raised by reads and by the look-up of a lease only, never behind a proposal.
+    ("leader changed", Kind::Busy),
+    ("too many requests", Kind::Busy),
+    ("not supported for learner", Kind::Busy),
+    ("request timed out", Kind::Unanswered),
+    ("server stopped", Kind::Unanswered),
+    // Said by the stub before anything is sent: the task that owns the connection is gone.
+    ("Service was not ready", Kind::NotSent),
+];
+
+fn kind_of_text(text: &str) -> Option<Kind> {
+    TEXTS
+        .iter()
+        .find(|(part, _)| text.contains(part))
+        .map(|(_, kind)| *kind)
+}
+
+fn kind_of_status(status: &Status) -> Kind {
+    let code = status.code();
+    if let Some(source) = status.source() {
+        // A status with a source was made on our side. The code alone does not say whether the
+        // request left.
+        return if in_chain::<ConnectError>(source) {
+            Kind::NotSent
+        } else if code == Code::Cancelled && !in_chain::<TimeoutExpired>(source) {
+            // The transport cancels only what it has not taken from its queue.
+            Kind::NotSent
+        } else if code == Code::OutOfRange {
+            Kind::TooLarge
+        } else {
+            Kind::Unanswered
+        };
+    }
+    if let Some(kind) = kind_of_text(status.message()) {
+        return kind;
+    }
+    match code {
+        Code::PermissionDenied => Kind::Denied,
+        Code::Unauthenticated => Kind::Unauthenticated,
+        Code::Unimplemented => Kind::Unimplemented,
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::ResourceExhausted => Kind::Refused,
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted => {
+            Kind::Unanswered
+        }
+        _ => Kind::Unclear,
+    }
+}
+
+fn kind_of(error: &etcd_client::Error) -> Kind {
+    match error {
+        etcd_client::Error::GRpcStatus(status) => kind_of_status(status),
+        etcd_client::Error::LeaseKeepAliveError(text) => {
+            kind_of_text(text).unwrap_or(Kind::Unclear)
+        }
+        // The stream ended without an answer.
+        etcd_client::Error::WatchError(_) => Kind::Unanswered,
+        _ => Kind::Unclear,
+    }
+}
+
+fn in_chain<E: StdError + 'static>(error: &(dyn StdError + 'static)) -> bool {
+    chain(error).any(<dyn StdError>::is::<E>)
+}
+
+fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// Whether the request certainly was not sent, so that another endpoint may be asked.
+pub(crate) fn never_sent(error: &etcd_client::Error) -> bool {
+    kind_of(error) == Kind::NotSent
+}
+
+/// Whether a grant failed only because this very lease is there already.
+pub(crate) fn lease_exists(error: &etcd_client::Error) -> bool {
+    kind_of(error) == Kind::LeaseExists
+}
+
+/// What an error of the stub says, with its causes, for a person.
+pub(crate) fn words(error: &etcd_client::Error) -> String {
+    match error {
+        etcd_client::Error::GRpcStatus(status) => {
+            let mut text = status.message().to_owned();
+            let causes = status.source().into_iter().flat_map(chain);
+            for cause in causes {
+                let cause = cause.to_string();
+                // Layers repeat each other; each cause is told once.
+                if !cause.is_empty() && !text.contains(&cause) {
+                    if text.is_empty() {
+                        text = cause;
+                    } else {
+                        write!(text, ": {cause}").expect("a string takes all that is written");
+                    }
+                }
+            }
+            if text.is_empty() {
+                text = status.code().description().to_owned();
+            }
+            text
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The error of a call that an endpoint or the way to it answered with this failure.
+pub(crate) fn of_call(call: &Call<'_>, endpoint: &str, error: etcd_client::Error) -> Error {
+    let kind = kind_of(&error);
+    let message = words(&error);
+    of_kind(kind, call, endpoint, &message, Some(Box::new(error)))
+}
+
+/// The error of a watch that etcd ended with this reason.
+pub(crate) fn of_reason(call: &Call<'_>, endpoint: &str, reason: &str) -> Error {
+    let kind = kind_of_text(reason).unwrap_or(Kind::Refused);
+    of_kind(kind, call, endpoint, reason, None)
+}
+
+/// The error of a call that could be sent to no endpoint at all.
+pub(crate) fn unreachable(call: &Call<'_>, attempts: &[(String, etcd_client::Error)]) -> Error {
+    let mut message = format!("{call} was not sent");
+    for (endpoint, error) in attempts {
+        write!(message, "; {endpoint}: {}", words(error))
+            .expect("a string takes all that is written");
+    }
+    Error::unavailable(message, Outcome::NotApplied)
+}
+
+fn of_kind(
+    kind: Kind,
+    call: &Call<'_>,
+    endpoint: &str,
+    message: &str,
+    source: Option<BoxError>,
+) -> Error {
+    let told = || format!("{call}: {endpoint}: {message}");
+    let unavailable = |outcome| Error::Unavailable {
+        message: told(),
+        outcome,
+        source: None,
+    };
+    match kind {
+        Kind::NotSent | Kind::Busy => with_source(unavailable(Outcome::NotApplied), source),
+        Kind::Unanswered => with_source(unavailable(call.unanswered()), source),
+        Kind::Compacted => Error::Compacted {
+            requested: call.revision.unwrap_or_default(),
+            oldest: None,
+        },
+        Kind::Future => Error::FutureRevision {
+            requested: call.revision.unwrap_or_default(),
+            current: None,
+        },
+        Kind::LeaseLost => match call.lease {
+            Some(lease) => Error::LeaseLost { lease },
+            None => refused(told(), source),
+        },
+        Kind::Denied => Error::Denied { message: told() },
+        Kind::Unauthenticated => Error::Unauthenticated { message: told() },
+        Kind::TooLarge => {
+            let (size, limit) = call.size;
+            if size == 0 {
+                return refused(told(), source);
+            }
+            // Our count leaves out the frame around keys and values, and the server may be set to
+            // less than we know; what it refused is beyond its limit in any case.
+            Error::TooLarge {
+                size,
+                limit: limit.min(size - 1),
+            }
+        }
+        Kind::TooManyOps => {
+            let (count, limit) = call.count;
+            Error::TooManyOps {
+                count,
+                limit: limit.min(count.saturating_sub(1)),
+            }
+        }
+        Kind::Full => Error::StorageFull { message: told() },
+        Kind::Invalid => Error::invalid(told()),
+        Kind::Unimplemented => Error::NotSupported {
+            operation: call.operation,
+            store: format!("etcd({endpoint})"),
+        },
+        Kind::LeaseExists | Kind::Refused => refused(told(), source),
+        Kind::Unclear => Error::Backend {
+            message: told(),
+            outcome: call.unanswered(),
+            source,
+        },
+    }
+}
+
+fn refused(message: String, source: Option<BoxError>) -> Error {
+    Error::Backend {
+        message,
+        outcome: Outcome::NotApplied,
+        source,
+    }
+}
+
+fn with_source(mut error: Error, cause: Option<BoxError>) -> Error {
+    if let Error::Unavailable { source, .. } = &mut error {
+        *source = cause;
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use keyval::{Error, LeaseId, Outcome, Revision};
+    use tonic::{Code, ConnectError, Status, TimeoutExpired};
+
+    use super::{Call, of_call, of_reason};
+
+    fn call() -> Call<'static> {
+        Call::write("put", &"a")
+            .at(Some(Revision::new(7)))
+            .of_lease(LeaseId::new(9))
+            .of_size(100, 1000)
+            .of_count(129, 128)
+    }
+
+    fn told(status: Status) -> Error {
+        of_call(
+            &call(),
+            "127.0.0.1:1",
+            etcd_client::Error::GRpcStatus(status),
+        )
+    }
+
+    /// A status made on this side, as the transport makes it.
+    fn local(
+        code: Code,
+        message: &str,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Status {
+        let mut status = Status::new(code, message);
+        status.set_source(Arc::new(source));
+        status
+    }
+
+    #[test]
+    fn every_refusal_of_the_server_is_told_apart_and_was_not_applied() {
+        for (code, text, kind) in [
+            (
+                Code::OutOfRange,
+                "etcdserver: mvcc: required revision has been compacted",
+                "compacted",
+            ),
+            (
+                Code::OutOfRange,
+                "etcdserver: mvcc: required revision is a future revision",
+                "future_revision",
+            ),
+            (
+                Code::NotFound,
+                "etcdserver: requested lease not found",
+                "lease_lost",
+            ),
+            (
+                Code::PermissionDenied,
+                "etcdserver: permission denied",
+                "denied",
+            ),
+            (
+                Code::Unauthenticated,
+                "etcdserver: invalid auth token",
+                "unauthenticated",
+            ),
+            (
+                Code::InvalidArgument,
+                "etcdserver: user name is empty",
+                "unauthenticated",
+            ),
+            (
+                Code::InvalidArgument,
+                "etcdserver: authentication failed, invalid user ID or password",
+                "unauthenticated",
+            ),
+            (
+                Code::InvalidArgument,
+                "etcdserver: too many operations in txn request",
+                "too_many_ops",
+            ),
+            (
+                Code::InvalidArgument,
+                "etcdserver: duplicate key given in txn request",
+                "invalid",
+            ),
+            (
+                Code::InvalidArgument,
+                "etcdserver: request is too large",
+                "too_large",
+            ),
+            (
+                Code::ResourceExhausted,
+                "grpc: received message larger than max (2200000 vs. 2097152)",
+                "too_large",
+            ),
+            (
+                Code::ResourceExhausted,
+                "etcdserver: mvcc: database space exceeded",
+                "storage_full",
+            ),
+            (
+                Code::InvalidArgument,
+                "etcdserver: key is not provided",
+                "invalid",
+            ),
+            (
+                Code::InvalidArgument,
+                "etcdserver: key not found",
+                "invalid",
+            ),
+            (
+                Code::OutOfRange,
+                "etcdserver: too large lease TTL",
+                "invalid",
+            ),
+            (Code::Unavailable, "etcdserver: no leader", "unavailable"),
+            (
+                Code::Unavailable,
+                "etcdserver: leader changed",
+                "unavailable",
+            ),
+            (
+                Code::ResourceExhausted,
+                "etcdserver: too many requests",
+                "unavailable",
+            ),
+            (
+                Code::Unimplemented,
+                "unknown service etcdserverpb.KV",
+                "not_supported",
+            ),
+            (Code::FailedPrecondition, "something new", "backend"),
+        ] {
+            let error = told(Status::new(code, text));
+            assert_eq!(error.kind(), kind, "{text}: {error}");
+            assert_eq!(error.outcome(), Outcome::NotApplied, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_applied_says_so() {
+        for status in [
+            Status::new(Code::Unavailable, "etcdserver: request timed out"),
+            Status::new(
+                Code::Unavailable,
+                "etcdserver: request timed out, possibly due to previous leader failure",
+            ),
+            Status::new(Code::Unavailable, "etcdserver: server stopped"),
+            Status::new(Code::Unavailable, "transport is closing"),
+            Status::new(Code::Unknown, "something new"),
+            Status::new(Code::Internal, "stream terminated"),
+            local(
+                Code::Unknown,
+                "transport error",
+                std::io::Error::other("connection reset"),
+            ),
+            local(
+                Code::Unavailable,
+                "keep-alive timed out",
+                std::io::Error::other("silence"),
+            ),
+            local(Code::Cancelled, "Timeout expired", TimeoutExpired(())),
+        ] {
+            let text = status.message().to_owned();
+            assert_eq!(told(status).outcome(), Outcome::Unknown, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_never_left_was_not_applied() {
+        for status in [
+            local(
+                Code::Unavailable,
+                "tcp connect error",
+                ConnectError("refused".into()),
+            ),
+            local(
+                Code::Cancelled,
+                "operation was canceled",
+                std::io::Error::other("dropped"),
+            ),
+            Status::new(Code::Unknown, "Service was not ready: closed"),
+        ] {
+            let text = status.message().to_owned();
+            let error = told(status);
+            assert_eq!(error.outcome(), Outcome::NotApplied, "{text}");
+            assert!(error.is_retryable(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_read_is_never_said_to_have_been_applied() {
+        let call = Call::read("get", &"a");
+        let status = Status::new(Code::Unavailable, "etcdserver: request timed out");
+        let error = of_call(&call, "127.0.0.1:1", etcd_client::Error::GRpcStatus(status));
+        assert!(!error.may_have_applied());
+    }
+
+    #[test]
+    fn a_watch_is_told_why_it_was_refused() {
+        for (reason, kind) in [
+            ("etcdserver: permission denied", "denied"),
+            (
+                "rpc error: code = PermissionDenied desc = etcdserver: permission denied",
+                "denied",
+            ),
+            (
+                "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token",
+                "unauthenticated",
+            ),
+            (
+                "etcdserver: mvcc: required revision has been compacted",
+                "compacted",
+            ),
+            ("etcdserver: no leader", "unavailable"),
+            (
+                "mvcc: duplicate watch ID provided on the WatchStream",
+                "backend",
+            ),
+        ] {
+            assert_eq!(
+                of_reason(&call(), "127.0.0.1:1", reason).kind(),
+                kind,
+                "{reason}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_numbers_of_a_refusal_make_sense() {
+        let error = told(Status::new(
+            Code::InvalidArgument,
+            "etcdserver: request is too large",
+        ));
+        assert!(
+            matches!(
+                error,
+                Error::TooLarge {
+                    size: 100,
+                    limit: 99
+                }
+            ),
+            "{error}"
+        );
+        let error = told(Status::new(
+            Code::InvalidArgument,
+            "etcdserver: too many operations in txn request",
+        ));
+        assert!(
+            matches!(
+                error,
+                Error::TooManyOps {
+                    count: 129,
+                    limit: 128
+                }
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_error_names_the_operation_the_key_and_the_endpoint_with_its_causes() {
+        let cause = std::io::Error::other("connection reset by peer");
+        let error = told(local(Code::Unknown, "transport error", cause));
+        assert_eq!(
+            error.to_string(),
+            "the store is unavailable: put of \"a\": 127.0.0.1:1: transport error: connection reset by peer"
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! Leases on etcd: whole seconds, and numbers chosen here.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use etcd_client::{LeaseGrantOptions, LeaseTimeToLiveOptions};
+use keyval::{Error, Key, LeaseGrant, LeaseId, LeaseStatus, Leases, Lifetime, Result};
+use tracing::debug;
+
+use crate::client::{Client, StubResult};
+use crate::convert;
+use crate::error::{self, Call};
+use crate::store::EtcdStore;
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Leases for EtcdStore {
+    async fn grant(&self, ttl: Duration) -> Result<LeaseGrant> {
+        grant(&self.client, ttl).await
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<Duration> {
+        let call = Call::write("keep_alive", &lease).of_lease(Some(lease));
+        let ttl = self
+            .client
+            .call(call, |mut node| async move {
+                // The stub answers its first request itself, without the TTL: the second tells it.
+                let (mut keeper, mut replies) =
+                    node.lease.keep_alive(convert::wire_lease(lease)).await?;
+                keeper.keep_alive().await?;
+                let reply = replies.message().await?;
+                reply.map(|reply| reply.ttl()).ok_or_else(|| {
+                    etcd_client::Error::WatchError("the lease stream ended".to_owned())
+                })
+            })
+            .await?;
+        if ttl <= 0 {
+            return Err(Error::LeaseLost { lease });
+        }
+        Ok(convert::seconds(ttl))
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<()> {
+        revoke(&self.client, lease).await
+    }
+
+    async fn time_to_live(&self, lease: LeaseId) -> Result<LeaseStatus> {
+        let call = Call::read("time_to_live", &lease).of_lease(Some(lease));
+        let reply = self
+            .client
+            .call(call, |mut node| async move {
+                let options = LeaseTimeToLiveOptions::new().with_keys();
+                node.lease
+                    .time_to_live(convert::wire_lease(lease), Some(options))
+                    .await
+            })
+            .await?
+            .0;
+        // For a lease that does not exist etcd answers so, and not with an error.
+        if reply.granted_ttl <= 0 {
+            return Err(Error::LeaseLost { lease });
+        }
+        let mut keys: Vec<Key> = reply.keys.into_iter().map(Key::from).collect();
+        keys.sort_unstable();
+        Ok(LeaseStatus {
+            id: lease,
+            granted: convert::seconds(reply.granted_ttl),
+            remaining: convert::seconds(reply.ttl),
+            keys,
+        })
+    }
+}
+
+/// Grants a lease under a number chosen here, so that sending the request twice does no harm.
+///
+/// # Errors
+/// [`Error::Invalid`] for a TTL that is too short or too long.
+pub(crate) async fn grant(client: &Client, ttl: Duration) -> Result<LeaseGrant> {
+    Lifetime::Ttl(ttl).check()?;
+    let id = random_id();
+    let wire = convert::wire_ttl(ttl);
+    let granted = client
+        .call(Call::write("grant", &id), |mut node| async move {
+            let options = LeaseGrantOptions::new().with_id(convert::wire_lease(id));
+            granted_ttl(node.lease.grant(wire, Some(options)).await, wire)
+        })
+        .await?;
+    Ok(LeaseGrant {
+        id,
+        ttl: convert::seconds(granted),
+    })
+}
+
+/// Ends a lease.
+///
+/// # Errors
+/// [`Error::LeaseLost`] if it has already ended.
+pub(crate) async fn revoke(client: &Client, lease: LeaseId) -> Result<()> {
+    let call = Call::write("revoke", &lease).of_lease(Some(lease));
+    client
+        .call(call, |mut node| async move {
+            node.lease.revoke(convert::wire_lease(lease)).await
+        })
+        .await?;
+    Ok(())
+}
+
+/// Ends leases that were granted for puts that did not take place; without that they would end by
+/// themselves, only later.
+pub(crate) async fn give_back(client: &Client, leases: impl IntoIterator<Item = LeaseId>) {
+    for lease in leases {
+        if let Err(error) = revoke(client, lease).await {
+            debug!(%lease, %error, "a lease without a key is left to end by itself");
+        }
+    }
+}
+
+/// A number no lease has: 63 random bits, positive as etcd's tools expect, never zero.
+fn random_id() -> LeaseId {
+    LeaseId::new(fastrand::u64(1..=i64::MAX.cast_unsigned())).expect("the range leaves out zero")
+}
+
+/// That this very lease is there already is what a repeated grant finds.
+fn granted_ttl(reply: StubResult<etcd_client::LeaseGrantResponse>, asked: i64) -> StubResult<i64> {
+    match reply {
+        Ok(reply) => Ok(reply.ttl()),
+        Err(failure) if error::lease_exists(&failure) => Ok(asked),
+        Err(failure) => Err(failure),
+    }
+}

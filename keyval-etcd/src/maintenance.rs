@@ -1,0 +1,54 @@
+//! What the owner of a whole etcd may do.
+
+use async_trait::async_trait;
+use keyval::{Error, Maintenance, Result, Revision, StoreStatus};
+
+use crate::convert;
+use crate::error::Call;
+use crate::store::EtcdStore;
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Maintenance for EtcdStore {
+    async fn status(&self) -> Result<StoreStatus> {
+        let call = Call::read("status", self);
+        let reply = self
+            .client
+            .call(
+                call,
+                |mut node| async move { node.maintenance.status().await },
+            )
+            .await?
+            .0;
+        let mut status = StoreStatus::new(format!("etcd {}", reply.version));
+        status.revision = Some(convert::header_revision(reply.header.as_ref()));
+        status.size = u64::try_from(reply.db_size).ok();
+        status.problems = reply.errors;
+        // Before 3.4 had learnt to say so itself.
+        if reply.leader == 0 && status.problems.is_empty() {
+            status.problems.push("no leader".to_owned());
+        }
+        Ok(status)
+    }
+
+    async fn compact(&self, to: Revision) -> Result<()> {
+        if to == Revision::ZERO {
+            // etcd takes this once, and means nothing by it.
+            return Err(Error::Compacted {
+                requested: to,
+                oldest: None,
+            });
+        }
+        let call = Call::write("compact", &to).at(Some(to));
+        self.client
+            .call(call, |mut node| async move {
+                node.kv.compact(convert::wire_revision(to), None).await
+            })
+            .await?;
+        Ok(())
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.client.close().await
+    }
+}

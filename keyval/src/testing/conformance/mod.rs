@@ -1,0 +1,21 @@
+//! The conformance kit: every promise of the contract as one function, to run on any store.
+
+pub mod compact;
+mod events;
+mod gate;
+pub mod kv;
+pub mod lease;
+pub mod list;
+mod log;
+pub mod model;
+mod patient;
+pub mod race;
+pub mod scope;
+mod subject;
+mod suite;
+pub mod txn;
+pub mod watch;
+pub mod whole;
+
+pub use crate::testing::conformance::events::Events;
+pub use crate::testing::conformance::subject::{Settings, Subject, run};

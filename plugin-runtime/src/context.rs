@@ -1,0 +1,132 @@
+//! What the host gives a plugin: its name, its configuration, its status, its tasks.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use keyval::BoxError;
+use keyval_config::{ConfigDir, Loaded};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Cause, Failure, Stage};
+use crate::status::Reporter;
+use crate::tasks::Tasks;
+
+/// What the host gives a plugin at its start, and what belongs to it until its close.
+///
+/// A clone can be moved into a task of the plugin.
+#[derive(Clone, Debug)]
+pub struct Context {
+    name: Arc<str>,
+    config: ConfigDir,
+    reporter: Reporter,
+    tasks: Tasks,
+    fatal: mpsc::Sender<Failure>,
+}
+
+impl Context {
+    pub(crate) fn new(
+        name: Arc<str>,
+        config: ConfigDir,
+        reporter: Reporter,
+        tasks: Tasks,
+        fatal: mpsc::Sender<Failure>,
+    ) -> Self {
+        Self {
+            name,
+            config,
+            reporter,
+            tasks,
+            fatal,
+        }
+    }
+
+    /// The name of the plugin.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The configuration of the whole agent.
+    #[must_use]
+    pub fn config(&self) -> &ConfigDir {
+        &self.config
+    }
+
+    /// The plugin's own configuration: what its file says, or its defaults if it has none.
+    ///
+    /// # Errors
+    /// As [`ConfigDir::load`].
+    pub fn load<T: DeserializeOwned + Default>(&self) -> keyval_config::Result<Loaded<T>> {
+        self.config.load(&self.name)
+    }
+
+    /// Where the plugin reports how it is.
+    ///
+    /// One that reports nothing is `init` until every plugin is up, and then `ok`.
+    #[must_use]
+    pub fn status(&self) -> &Reporter {
+        &self.reporter
+    }
+
+    /// Runs a task that belongs to the plugin.
+    ///
+    /// The task gets a token that is cancelled when the plugin is to close. It should end then; the
+    /// host waits for it until the plugin's close deadline, and aborts it after that. One without
+    /// anything to put in order can leave that to
+    /// [`run_until_cancelled`](CancellationToken::run_until_cancelled). A task that returns an
+    /// error or panics makes the plugin's state an error, and ends nothing else: see
+    /// [`fatal`](Self::fatal) for that.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use plugin_runtime::{Context, Plugin, PluginResult};
+    ///
+    /// struct Heartbeat;
+    ///
+    /// impl Plugin for Heartbeat {
+    ///     type Handle = ();
+    ///
+    ///     fn name(&self) -> &str {
+    ///         "heartbeat"
+    ///     }
+    ///
+    ///     fn handle(&self) {}
+    ///
+    ///     async fn init(&mut self, cx: &mut Context) -> PluginResult {
+    ///         let status = cx.status().clone();
+    ///         cx.spawn("beat", async move |stop| {
+    ///             let mut beat = tokio::time::interval(Duration::from_secs(1));
+    ///             while stop.run_until_cancelled(beat.tick()).await.is_some() {
+    ///                 status.ok_with("it beats");
+    ///             }
+    ///             Ok(())
+    ///         });
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub fn spawn<F>(&self, name: &str, task: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        let plugin = Arc::clone(&self.name);
+        self.tasks.spawn(plugin, name, self.reporter.clone(), task);
+    }
+
+    /// Ends the whole agent in order, with this error: the plugin cannot go on, nor can the rest
+    /// without it. The first such error is the one that [`Host::run`](crate::Host::run) returns.
+    pub fn fatal(&self, error: impl Into<BoxError>) {
+        let error = error.into();
+        self.reporter.error(error.to_string());
+        let failure = Failure::new(&self.name, Stage::Run, Cause::Failed(error));
+        if let Err(mpsc::error::TrySendError::Full(failure)) = self.fatal.try_send(failure) {
+            tracing::error!(%failure, "another fatal error came first");
+        }
+    }
+}

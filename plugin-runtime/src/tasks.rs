@@ -1,0 +1,129 @@
+//! The tasks of one plugin: known, stoppable, joined at its close.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::FutureExt;
+use keyval::BoxError;
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::status::Reporter;
+
+/// The tasks of one plugin. Dropping the last handle aborts them.
+#[derive(Clone, Debug)]
+pub(crate) struct Tasks {
+    stop: CancellationToken,
+    running: Arc<Mutex<JoinSet<()>>>,
+    names: Arc<Names>,
+}
+
+/// The names of the tasks that run.
+#[derive(Debug, Default)]
+struct Names {
+    counter: AtomicU64,
+    names: Mutex<BTreeMap<u64, String>>,
+}
+
+/// Keeps the name of a task for as long as the task is there.
+struct Named {
+    names: Arc<Names>,
+    number: u64,
+}
+
+impl Tasks {
+    pub(crate) fn new() -> Self {
+        Self {
+            stop: CancellationToken::new(),
+            running: Arc::default(),
+            names: Arc::default(),
+        }
+    }
+
+    /// Runs a task; if it fails or panics, that is its plugin's state.
+    pub(crate) fn spawn<F>(
+        &self,
+        plugin: Arc<str>,
+        name: &str,
+        reporter: Reporter,
+        task: impl FnOnce(CancellationToken) -> F,
+    ) where
+        F: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        let task = AssertUnwindSafe(task(self.stop.clone())).catch_unwind();
+        let named = Named::new(&self.names, name);
+        let name = name.to_owned();
+        let mut running = self.running.lock();
+        // Those that have ended need not be kept until the close.
+        while running.try_join_next().is_some() {}
+        running.spawn(async move {
+            let _named = named;
+            let cause = match task.await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => format!("task {name} failed: {error}"),
+                Err(panic) => format!("task {name} panicked: {}", panic_text(&*panic)),
+            };
+            tracing::error!(%plugin, %cause, "a task ended with an error");
+            reporter.error(cause);
+        });
+    }
+
+    /// Asks every task to stop.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until every task has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future aborts the tasks that are left.
+    pub(crate) async fn join(&self) {
+        loop {
+            // Taken out, as a lock cannot be held while waiting; a task may spawn others meanwhile.
+            let mut running = std::mem::take(&mut *self.running.lock());
+            if running.is_empty() {
+                return;
+            }
+            while running.join_next().await.is_some() {}
+        }
+    }
+
+    /// The names of those that run.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.names.names.lock().values().cloned().collect()
+    }
+
+    /// Aborts every task that is left.
+    pub(crate) fn abort(&self) {
+        self.running.lock().abort_all();
+    }
+}
+
+impl Named {
+    fn new(names: &Arc<Names>, name: &str) -> Self {
+        let number = names.counter.fetch_add(1, Ordering::Relaxed);
+        names.names.lock().insert(number, name.to_owned());
+        Self {
+            names: Arc::clone(names),
+            number,
+        }
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        self.names.names.lock().remove(&self.number);
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a message").to_owned()
+}

@@ -1,0 +1,136 @@
+//! The example agent, run as a user would: what it prints, how it ends.
+//!
+//! `cargo test -p plugin-runtime` builds it beforehand. With `--tests` or `--test agent` it is built
+//! here if it is not there at all; after a change to it, build it by `cargo build --example agent`.
+
+#![allow(clippy::unwrap_used)]
+
+use std::env::consts::EXE_EXTENSION;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::Once;
+
+fn agent() -> Command {
+    // Tests are in target/debug/deps, examples in target/debug/examples.
+    let mut program: PathBuf = std::env::current_exe().unwrap();
+    program.pop();
+    program.pop();
+    let program = program.join("examples").join("agent");
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| {
+        if !program.with_extension(EXE_EXTENSION).exists() {
+            let build = ["build", "-p", "plugin-runtime", "--example", "agent"];
+            let built = Command::new(env!("CARGO")).args(build).status();
+            assert!(built.unwrap().success());
+        }
+    });
+    let mut command = Command::new(program);
+    command
+        .env_remove("CONFIG_DIR")
+        .env_remove("STORE_CONFIG")
+        .env_remove("RUST_LOG");
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    agent().args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn the_demo_shows_every_kind_of_change_and_ends_in_order() {
+    let output = run(&["--demo"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(stderr(&output), "");
+    let printed = stdout(&output);
+    let changes: Vec<&str> = printed
+        .lines()
+        .map(|line| line.get(8..).unwrap_or_default().trim())
+        .filter(|line| {
+            ["resync", "put", "delete", "expired"]
+                .iter()
+                .any(|word| line.starts_with(word))
+        })
+        .collect();
+    assert_eq!(
+        changes,
+        [
+            "resync    1 entry",
+            "put       eth1  10.0.1.1/24   mtu 1500   up",
+            "put       eth0  10.0.0.1/24   mtu 9000   up  mtu was 1500",
+            "delete    eth1",
+            "put       eth2  10.0.2.1/24   mtu 1500   up",
+            "put       tap0  10.0.9.1/30   mtu 1400   up",
+            "expired   tap0",
+            "delete    eth0",
+            "delete    eth2",
+        ]
+    );
+    let ends = "\nagent       ok\n\nclosed in order: demo, interfaces, store\n";
+    assert!(printed.ends_with(ends), "{printed}");
+}
+
+#[test]
+fn bad_arguments_end_with_the_usage_and_code_2() {
+    for (arguments, told) in [
+        (&["--domo"][..], "unknown argument \"--domo\""),
+        (&["--config-dir"], "\"--config-dir\" needs a folder"),
+        (&["--label", "a/b"], "\"a/b\" is no label"),
+        (&["--label", ""], "\"\" is no label"),
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).contains(told), "{}", stderr(&output));
+        assert!(stderr(&output).contains("usage: agent "));
+        assert_eq!(stdout(&output), "");
+    }
+    let output = run(&["--help"]);
+    assert!(output.status.success());
+    assert!(stdout(&output).starts_with("usage: agent "));
+}
+
+#[test]
+fn a_wrong_configuration_ends_with_what_to_change_and_code_1() {
+    let output = run(&["--config-dir", "/no/such/folder"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("--config-dir names /no/such/folder"));
+
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("store.yaml"), "backend: redis").unwrap();
+    let output = run(&["--demo", "--config-dir", folder.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = stderr(&output);
+    assert!(
+        told.contains("plugin store failed in init") && told.contains("unknown backend \"redis\""),
+        "{told}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn without_the_demo_it_runs_until_a_signal_and_ends_in_order() {
+    for signal in ["-TERM", "-INT"] {
+        let mut running = agent().stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+        let up = lines
+            .by_ref()
+            .map(Result::unwrap)
+            .find(|line| line.contains("Ctrl-C stops it"));
+        assert!(up.is_some());
+        let killed = Command::new("kill")
+            .args([signal, &running.id().to_string()])
+            .status();
+        assert!(killed.unwrap().success());
+        assert!(running.wait().unwrap().success());
+        let last = lines.map(Result::unwrap).last();
+        assert_eq!(last.as_deref(), Some("closed in order: interfaces, store"));
+    }
+}

@@ -1,0 +1,168 @@
+//! An etcd as a child process that never outlives the tests.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::watchdog::Watchdog;
+
+/// Where in its folder the server stores.
+const DATA: &str = "data";
+/// Kills the server and removes its data.
+const CLEAN_UP: &str = "kill -9 \"$1\"; rm -rf -- \"$2\"";
+
+/// A server of its own process, on free ports of the loopback, with its data in a folder of its
+/// own.
+#[derive(Debug)]
+pub(crate) struct Process {
+    program: PathBuf,
+    arguments: Vec<String>,
+    folder: TempDir,
+    client: SocketAddr,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    server: Child,
+    watchdog: Watchdog,
+}
+
+impl Process {
+    /// Prepares a server of this name, without starting it.
+    pub(crate) fn new(program: &Path, name: &str, extra: &[&str]) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("keyval-etcd-")
+            .tempdir()
+            .expect("the temporary folder is writable");
+        let (client, peer) = two_free_ports();
+        let mut arguments = vec![
+            format!("--name={name}"),
+            format!("--data-dir={}", folder.path().join(DATA).display()),
+            format!("--listen-client-urls=http://{client}"),
+            format!("--advertise-client-urls=http://{client}"),
+            format!("--listen-peer-urls=http://{peer}"),
+            format!("--initial-advertise-peer-urls=http://{peer}"),
+            format!("--initial-cluster={name}=http://{peer}"),
+            format!("--initial-cluster-token={name}"),
+            "--logger=zap".to_owned(),
+            "--log-level=warn".to_owned(),
+        ];
+        if knows(program, "unsafe-no-fsync") {
+            arguments.push("--unsafe-no-fsync".to_owned());
+        }
+        arguments.extend(extra.iter().map(|&argument| argument.to_owned()));
+        Self {
+            program: program.to_owned(),
+            arguments,
+            folder,
+            client,
+            running: None,
+        }
+    }
+
+    /// Where clients connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// Starts the server, on the data that it left if it ran before.
+    pub(crate) fn start(&mut self) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log())
+            .expect("the server's folder is writable");
+        let mut command = Command::new(&self.program);
+        for (name, _) in std::env::vars_os() {
+            // Each of its flags can be set by such a variable.
+            if name.to_string_lossy().starts_with("ETCD_") {
+                command.env_remove(name);
+            }
+        }
+        let server = command
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", self.program.display()));
+        let folder = self.folder.path().to_string_lossy();
+        let watchdog = Watchdog::new(CLEAN_UP, &[&server.id().to_string(), &folder]);
+        self.running = Some(Running { server, watchdog });
+    }
+
+    /// Whether the server has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.running
+            .as_mut()
+            .is_none_or(|running| !matches!(running.server.try_wait(), Ok(None)))
+    }
+
+    /// Ends the server at once, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            // The watchdog first: afterwards the number could belong to another process.
+            drop(running.watchdog);
+            drop(running.server.kill());
+            drop(running.server.wait());
+        }
+    }
+
+    /// Removes all that the server stored. It must not run.
+    pub(crate) fn remove_data(&self) {
+        assert!(self.running.is_none(), "the server still runs");
+        std::fs::remove_dir_all(self.data()).expect("the data is there");
+    }
+
+    /// Sends the server a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let running = self.running.as_ref().expect("the server runs");
+        let sent = Command::new("kill")
+            .args(["-s", name, &running.server.id().to_string()])
+            .status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -s {name}");
+    }
+
+    /// The last lines that the server wrote.
+    pub(crate) fn tail(&self) -> String {
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(15)..].join("\n")
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join(DATA)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn knows(program: &Path, flag: &str) -> bool {
+    Command::new(program)
+        .arg("--help")
+        .output()
+        .is_ok_and(|help| {
+            let said = [help.stdout, help.stderr].concat();
+            String::from_utf8_lossy(&said).contains(flag)
+        })
+}
+
+/// Two ports that are free now; held together, so that they differ.
+fn two_free_ports() -> (SocketAddr, SocketAddr) {
+    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the loopback has ports");
+    let (a, b) = (listen(), listen());
+    let address = |listener: &TcpListener| listener.local_addr().expect("it is bound");
+    (address(&a), address(&b))
+}
