@@ -1,5 +1,7 @@
 //! Many at once on one in-memory store: what anybody saw is what a replay of the history says.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,7 @@
 //! The history of the in-memory store: how much is kept, what compaction frees, and the limits.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 use std::time::Duration;
 
 use futures::StreamExt;

@@ -1,5 +1,7 @@
 //! Leases of the in-memory store: exact under paused time, and at home on any runtime.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};

@@ -1,5 +1,7 @@
 //! Watches of the in-memory store: what unread ones cost, and what they are told.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};

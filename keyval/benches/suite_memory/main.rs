@@ -51,7 +51,7 @@ fn main() {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     if let Some(load) = load.split(' ').next().and_then(|load| load.parse().ok()) {
         // 1 is this suite alone; above the number of processors, figures of two threads suffer.
-        let processors = std::thread::available_parallelism().map_or(0, |count| count.get());
+        let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
         let name = format!("load of the machine at the end ({processors} processors)");
         report.add(&Row::new(name, load, "threads"));
     }

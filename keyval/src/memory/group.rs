@@ -63,7 +63,7 @@ pub(crate) struct Group {
 struct Parking {
     members: usize,
     parked: Vec<Arc<Seat>>,
-    /// The last revision that concerns the range; at first, the last that may have done so.
+    /// The last revision that concerns the range, or with which the group began.
     last: Revision,
     recent: VecDeque<(Revision, Touched)>,
     /// What is remembered are all revisions from here ..
@@ -84,7 +84,8 @@ pub(crate) enum Pull {
 }
 
 impl Group {
-    /// The group of a range that nobody watched until this revision.
+    /// A group that begins at the present revision: what concerned its range before, it does not
+    /// know.
     pub(crate) fn new(range: KeyRange, cover: usize, present: Revision) -> Arc<Self> {
         let prefix = &range.start().as_bytes()[..cover];
         Arc::new(Self {
@@ -93,7 +94,6 @@ impl Group {
             parking: Mutex::new(Parking {
                 members: 0,
                 parked: Vec::new(),
-                // Whatever happened before may have concerned the range.
                 last: present,
                 recent: VecDeque::new(),
                 from: Revision::new(u64::MAX),

@@ -26,7 +26,7 @@ pub(crate) struct Interests {
 }
 
 impl Interests {
-    /// Adds a watcher of this range, at this present revision.
+    /// Adds a watcher of this range, at the present revision.
     pub(crate) fn join(&mut self, range: &KeyRange, present: Revision) -> (Arc<Group>, Arc<Seat>) {
         let cover = cover(range);
         let hash = self.hasher.hash_one(cover);
