@@ -164,7 +164,8 @@ impl Host {
             }
         };
         if let Some(failure) = &first {
-            tracing::error!(%failure, "the agent ends");
+            // Not as an error: it is returned, and whoever handles it tells it.
+            tracing::info!(%failure, "the agent ends");
         }
         let mut failures: Vec<Failure> = first.into_iter().collect();
         failures.extend(self.close().await);
@@ -226,7 +227,7 @@ impl Host {
                 .get(before)
                 .map(|failure| failure.to_string().into());
             if let Some(cause) = &failed {
-                tracing::error!(%cause, "a plugin did not close in order");
+                tracing::info!(%cause, "a plugin did not close in order");
             } else {
                 tracing::info!(plugin = %member.name, "closed");
             }

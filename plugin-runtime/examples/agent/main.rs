@@ -80,9 +80,9 @@ async fn run(options: Options) -> Result<(), BoxError> {
         screen::line(format_args!("\n{}\n\nCtrl-C stops it.\n", shown.current()));
         signal.await;
     };
-    let run = host.run(shutdown).await;
+    host.run(shutdown).await?;
     screen::line(format_args!("\nclosed in order: {}", closed(&status)));
-    Ok(run?)
+    Ok(())
 }
 
 /// The folder with the YAML files, and what the environment says in place of them.
@@ -113,7 +113,6 @@ fn backends() -> Backends {
 /// The plugins in the order in which they were closed.
 fn closed(status: &StatusHandle) -> String {
     let mut plugins = status.current().plugins.clone();
-    plugins.retain(|plugin| plugin.state == State::Stopped);
     // Reversed first, for clocks that cannot tell them apart.
     plugins.reverse();
     plugins.sort_by_key(|plugin| plugin.since);
@@ -123,12 +122,15 @@ fn closed(status: &StatusHandle) -> String {
 
 /// Warnings and errors, or what `RUST_LOG` asks for; standard output is the agent's own.
 fn log_to_stderr() {
+    use std::io::IsTerminal;
+
     use tracing_subscriber::filter::{EnvFilter, LevelFilter};
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::WARN.into())
         .from_env_lossy();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
 }
