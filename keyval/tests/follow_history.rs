@@ -1,4 +1,5 @@
 //! Following a store whose history changes: it was wiped, restored, or lies.
+#![allow(clippy::unwrap_used)]
 
 mod follow_support;
 

@@ -1,5 +1,6 @@
 //! Whatever goes wrong in whatever order: nothing is lost, nothing is repeated, and the copy ends as
 //! the store does.
+#![allow(clippy::unwrap_used)]
 
 mod follow_support;
 

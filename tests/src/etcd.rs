@@ -186,6 +186,18 @@ impl Etcd {
         self.identify();
     }
 
+    /// Ends the server, removes all its data, and starts it again on the same port: the same
+    /// cluster by every name and number, with another history.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn wipe(&mut self) {
+        let process = self.process();
+        process.kill();
+        process.remove_data();
+        self.restart();
+    }
+
     /// Stops the server without ending it: its connections stay, and nothing answers.
     ///
     /// # Panics

@@ -4,6 +4,7 @@ pub mod etcd;
 mod find;
 mod http;
 mod process;
+mod watchdog;
 
 #[cfg(feature = "containers")]
 mod container;

@@ -3,13 +3,16 @@
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-/// Kills the server and removes its data as soon as its standard input ends, which it does
-/// however this process ends. Statics are not dropped, and a killed process drops nothing.
-const WATCHDOG: &str = "read _; kill -9 \"$1\" 2>/dev/null; rm -rf -- \"$2\"";
+use crate::watchdog::Watchdog;
+
+/// Where in its folder the server stores.
+const DATA: &str = "data";
+/// Kills the server and removes its data.
+const CLEAN_UP: &str = "kill -9 \"$1\"; rm -rf -- \"$2\"";
 
 /// A server of its own process, on free ports of the loopback, with its data in a folder of its
 /// own.
@@ -25,9 +28,7 @@ pub(crate) struct Process {
 #[derive(Debug)]
 struct Running {
     server: Child,
-    watchdog: Child,
-    /// What the watchdog reads from; never written to.
-    _line: ChildStdin,
+    watchdog: Watchdog,
 }
 
 impl Process {
@@ -40,7 +41,7 @@ impl Process {
         let (client, peer) = two_free_ports();
         let mut arguments = vec![
             format!("--name={name}"),
-            format!("--data-dir={}", folder.path().join("data").display()),
+            format!("--data-dir={}", folder.path().join(DATA).display()),
             format!("--listen-client-urls=http://{client}"),
             format!("--advertise-client-urls=http://{client}"),
             format!("--listen-peer-urls=http://{peer}"),
@@ -89,21 +90,9 @@ impl Process {
             .stderr(log)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {}: {error}", self.program.display()));
-        let mut watchdog = Command::new("sh")
-            .args(["-c", WATCHDOG, "keyval-watchdog"])
-            .arg(server.id().to_string())
-            .arg(self.folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("there is a shell");
-        let line = watchdog.stdin.take().expect("it was asked for");
-        self.running = Some(Running {
-            server,
-            watchdog,
-            _line: line,
-        });
+        let folder = self.folder.path().to_string_lossy();
+        let watchdog = Watchdog::new(CLEAN_UP, &[&server.id().to_string(), &folder]);
+        self.running = Some(Running { server, watchdog });
     }
 
     /// Whether the server has ended by itself.
@@ -117,11 +106,16 @@ impl Process {
     pub(crate) fn kill(&mut self) {
         if let Some(mut running) = self.running.take() {
             // The watchdog first: afterwards the number could belong to another process.
-            drop(running.watchdog.kill());
-            drop(running.watchdog.wait());
+            drop(running.watchdog);
             drop(running.server.kill());
             drop(running.server.wait());
         }
+    }
+
+    /// Removes all that the server stored. It must not run.
+    pub(crate) fn remove_data(&self) {
+        assert!(self.running.is_none(), "the server still runs");
+        std::fs::remove_dir_all(self.data()).expect("the data is there");
     }
 
     /// Sends the server a signal by its name.
@@ -138,6 +132,10 @@ impl Process {
         let log = std::fs::read_to_string(self.log()).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(15)..].join("\n")
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join(DATA)
     }
 
     fn log(&self) -> PathBuf {

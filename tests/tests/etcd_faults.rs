@@ -16,7 +16,9 @@ async fn store(server: &Etcd) -> EtcdStore {
         .config()
         .with_dial_timeout(Duration::from_secs(10))
         .with_operation_timeout(DEADLINE);
-    EtcdStore::connect(&config).await.unwrap()
+    EtcdStore::connect(&config)
+        .await
+        .expect("the server is well")
 }
 
 #[tokio::test(flavor = "multi_thread")]

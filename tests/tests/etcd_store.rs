@@ -27,7 +27,7 @@ async fn fill(store: &EtcdStore, scope: &Prefix, count: usize, value: &Bytes) {
             let key = scope.join(&format!("{n:05}").into());
             txn.then(Op::put(key, value.clone()))
         });
-        store.commit(txn).await.unwrap();
+        store.commit(txn).await.expect("the server is well");
     }
 }
 

@@ -44,7 +44,10 @@ async fn end(watch: &mut ChangeStream) -> Error {
 
 async fn watch(store: &EtcdStore, scope: &Prefix, options: WatchOptions) -> ChangeStream {
     let range = KeyRange::prefix(scope.clone());
-    store.watch_opts(&range, options).await.unwrap()
+    store
+        .watch_opts(&range, options)
+        .await
+        .expect("the server is well")
 }
 
 #[tokio::test]

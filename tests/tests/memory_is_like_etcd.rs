@@ -146,7 +146,8 @@ impl Side<'_> {
     fn entry(&self, mut entry: Entry) -> Entry {
         entry.lease = entry.lease.map(|lease| {
             let place = self.leases.iter().position(|known| *known == lease);
-            LeaseId::new(place.expect("the lease was granted here") as u64 + 1).unwrap()
+            let number = place.expect("the lease was granted here") as u64 + 1;
+            LeaseId::new(number).expect("it is not zero")
         });
         entry
     }

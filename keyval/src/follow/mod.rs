@@ -7,6 +7,8 @@ mod options;
 mod report;
 mod state;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use options::FollowOptions;
 pub use state::{FollowState, Outage};

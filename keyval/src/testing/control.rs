@@ -105,7 +105,7 @@ impl fmt::Debug for Fault {
 /// assert!(error.may_have_applied());
 /// assert_eq!(store.get("key").await?.unwrap().value, "value");
 /// assert_eq!(control.calls(Operation::Put), 1);
-/// # keyval::Result::Ok(()) }).unwrap();
+/// # Ok::<_, keyval::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone)]
 pub struct FaultControl {

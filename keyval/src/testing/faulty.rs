@@ -39,7 +39,7 @@ use crate::watcher::{ChangeStream, Watcher};
 /// assert!(matches!(store.get("key").await, Err(Error::Unavailable { .. })));
 /// store.control().heal();
 /// assert!(store.get("key").await?.is_none());
-/// # keyval::Result::Ok(()) }).unwrap();
+/// # Ok::<_, keyval::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug)]
 pub struct Faulty<S> {

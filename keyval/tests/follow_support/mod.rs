@@ -1,5 +1,5 @@
 //! A store between the follower and the memory store, where everything can go wrong on command.
-#![allow(dead_code, unreachable_pub, missing_docs)]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,9 +12,9 @@ use async_trait::async_trait;
 use futures::{Stream, StreamExt};
 use keyval::{
     Broker, Bytes, Capabilities, Change, ChangeStream, Changes, DeleteOptions, DeleteReply, Entry,
-    Error, Follow, FollowOptions, GetOptions, Key, KeyRange, LeaseGrant, LeaseId, LeaseStatus,
-    Leases, ListOptions, Listing, Memory, Outcome, PutOptions, PutReply, Result, ResyncCause,
-    Revision, Snapshot, Txn, TxnReply, Update, WatchOptions, Watcher,
+    Error, Follow, FollowOptions, FollowState, GetOptions, Key, KeyRange, LeaseGrant, LeaseId,
+    LeaseStatus, Leases, ListOptions, Listing, Memory, Outcome, PutOptions, PutReply, Result,
+    ResyncCause, Revision, Snapshot, Txn, TxnReply, Update, WatchOptions, Watcher,
 };
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
@@ -431,7 +431,7 @@ pub async fn connect<S>(follow: &mut Follow<S>) {
     tokio::select! {
         biased;
         item = follow.next() => panic!("nothing was to be delivered: {item:?}"),
-        state = state.wait_for(|state| state.is_connected()) => { state.unwrap(); }
+        state = state.wait_for(FollowState::is_connected) => { state.unwrap(); }
     }
 }
 

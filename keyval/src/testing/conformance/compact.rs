@@ -8,15 +8,12 @@ use crate::error::{Error, Result};
 use crate::options::{GetOptions, ListOptions, WatchOptions};
 use crate::revision::Revision;
 use crate::store::{Maintenance, ManagedStore};
+use crate::testing::conformance::gate::{
+    has_compaction, has_history, has_watched_previous, has_watches, has_watches_from,
+};
 use crate::testing::conformance::subject::{Subject, refused};
 
 type Whole = Subject<dyn ManagedStore>;
-
-/// Whether the store has compaction; if not, that it says so.
-async fn has_compaction(s: &Whole) -> bool {
-    let call = s.store().compact(Revision::new(1));
-    s.can(s.capabilities().compact, "compaction", call).await
-}
 
 fn is_compacted<T: std::fmt::Debug>(result: Result<T>, expected: Revision, kept: Revision) {
     match refused(result) {
@@ -30,7 +27,7 @@ fn is_compacted<T: std::fmt::Debug>(result: Result<T>, expected: Revision, kept:
 
 /// Below the compacted revision nothing can be read; at it and above everything can.
 pub async fn what_is_compacted_cannot_be_read(s: &Whole) -> Result<()> {
-    if !has_compaction(s).await || !s.capabilities().history {
+    if !has_compaction(s).await || !has_history(s).await {
         return Ok(());
     }
     let first = s.put("key", "1").await?;
@@ -79,7 +76,7 @@ pub async fn the_present_state_outlives_a_compaction(s: &Whole) -> Result<()> {
 
 /// A watch cannot begin at what is compacted: it is told so, by the call or by its first item.
 pub async fn a_watch_cannot_begin_at_what_is_compacted(s: &Whole) -> Result<()> {
-    if !has_compaction(s).await || !s.capabilities().watch_from {
+    if !has_compaction(s).await || !has_watches_from(s).await {
         return Ok(());
     }
     let first = s.put("key", "1").await?;
@@ -105,7 +102,7 @@ pub async fn a_watch_cannot_begin_at_what_is_compacted(s: &Whole) -> Result<()> 
 
 /// A watch that has kept up goes on through a compaction.
 pub async fn a_watch_that_keeps_up_outlives_a_compaction(s: &Whole) -> Result<()> {
-    if !has_compaction(s).await || !s.capabilities().watch {
+    if !has_compaction(s).await || !has_watches(s).await {
         return Ok(());
     }
     let mut events = s.watch().await?;
@@ -122,7 +119,7 @@ pub async fn a_watch_that_keeps_up_outlives_a_compaction(s: &Whole) -> Result<()
 /// A watch that has fallen behind a compaction delivers everything, or says that it cannot: there
 /// is no gap.
 pub async fn a_watch_left_behind_is_told(s: &Whole) -> Result<()> {
-    if !has_compaction(s).await || !s.capabilities().watch {
+    if !has_compaction(s).await || !has_watches(s).await {
         return Ok(());
     }
     let mut events = s.watch().await?;
@@ -185,7 +182,7 @@ pub async fn a_compaction_out_of_range_is_refused(s: &Whole) -> Result<()> {
     let error = refused(s.store().compact(future).await);
     let told = matches!(&error, Error::FutureRevision { requested, .. } if *requested == future);
     assert!(told, "{error:?}");
-    if s.capabilities().history {
+    if has_history(s).await {
         let options = ListOptions::default().at(second);
         assert_eq!(s.list(&s.all(), options).await?[0].value, "2");
     }
@@ -200,7 +197,7 @@ pub async fn a_compaction_is_seen_in_the_status_alone(s: &Whole) -> Result<()> {
     let first = s.put("key", "1").await?;
     let second = s.put("key", "2").await?;
     let mut watch = None;
-    if s.capabilities().watch {
+    if has_watches(s).await {
         watch = Some(s.watch().await?);
     }
     s.store().compact(first).await?;
@@ -221,8 +218,7 @@ pub async fn a_compaction_is_seen_in_the_status_alone(s: &Whole) -> Result<()> {
 /// Previous entries that are compacted may be missing from a change; the change never is, and no
 /// wrong entry stands in for it.
 pub async fn a_compacted_previous_entry_hides_no_change(s: &Whole) -> Result<()> {
-    let capabilities = s.capabilities();
-    if !has_compaction(s).await || !capabilities.watch_from || !capabilities.previous {
+    if !has_compaction(s).await || !has_watches_from(s).await || !has_watched_previous(s).await {
         return Ok(());
     }
     s.put("key", "1").await?;

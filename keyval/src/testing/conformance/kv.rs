@@ -10,6 +10,7 @@ use crate::key::Key;
 use crate::options::{Condition, Consistency, DeleteOptions, GetOptions, ListOptions, PutOptions};
 use crate::range::KeyRange;
 use crate::revision::Revision;
+use crate::testing::conformance::gate::{has_history, has_previous, has_transactions};
 use crate::testing::conformance::subject::{Subject, refused, refused_as_invalid};
 use crate::txn::{Compare, Op, Txn};
 
@@ -144,7 +145,7 @@ pub async fn an_empty_key_is_refused(s: &Subject) -> Result<()> {
     refused_as_invalid(store.put("", "x").await);
     refused_as_invalid(store.put_if_absent("", "x").await);
     refused_as_invalid(store.delete("").await);
-    if s.capabilities().txn {
+    if has_transactions(s).await {
         refused_as_invalid(store.commit(Txn::new().then(Op::put("", "x"))).await);
         refused_as_invalid(store.commit(Txn::new().when(Compare::absent(""))).await);
     }
@@ -397,8 +398,8 @@ pub async fn absent_is_not_equal_to_empty(s: &Subject) -> Result<()> {
 
 /// A conditional put that takes place returns the previous entry on request.
 pub async fn a_conditional_put_returns_the_previous_entry_on_request(s: &Subject) -> Result<()> {
-    if !s.capabilities().previous {
-        return a_put_returns_the_previous_entry_on_request(s).await;
+    if !has_previous(s).await {
+        return Ok(());
     }
     s.put("key", "a").await?;
     let before = s.entry("key").await?;
@@ -450,8 +451,7 @@ pub async fn the_past_is_read_as_it_was(s: &Subject) -> Result<()> {
     let key = s.key("key");
     let at = |revision| GetOptions::default().at(revision);
     let before = s.put("other", "x").await?;
-    let call = s.store().get_opts(&key, at(before));
-    if !s.can(s.capabilities().history, "history", call).await {
+    if !has_history(s).await {
         return Ok(());
     }
     let first = s.put("key", "a").await?;
@@ -491,8 +491,7 @@ pub async fn the_future_cannot_be_read(s: &Subject) -> Result<()> {
     let requested = Revision::new(now.get() + (1 << 40));
     let key = s.key("key");
     let options = GetOptions::default().at(requested);
-    let call = s.store().get_opts(&key, options);
-    if !s.can(s.capabilities().history, "history", call).await {
+    if !has_history(s).await {
         return Ok(());
     }
     let error = refused(s.store().get_opts(&key, options).await);
@@ -547,5 +546,55 @@ pub async fn an_oversized_value_is_refused_with_the_numbers(s: &Subject) -> Resu
     }
     assert_eq!(s.entry("key").await?.value, "small");
     assert_eq!(s.get("new").await?, None);
+    Ok(())
+}
+
+/// Revision zero is before everything: reading at it shows nothing or is refused, and is never
+/// taken for reading the present.
+pub async fn revision_zero_is_not_the_present(s: &Subject) -> Result<()> {
+    if !has_history(s).await {
+        return Ok(());
+    }
+    s.put("key", "x").await?;
+    let key = s.key("key");
+    let options = GetOptions::default().at(Revision::ZERO);
+    match s.store().get_opts(&key, options).await {
+        Ok(found) => assert_eq!(found, None),
+        Err(Error::Compacted { .. } | Error::Invalid { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    let options = ListOptions::default().at(Revision::ZERO);
+    match s.list(&s.all(), options).await {
+        Ok(listed) => assert!(listed.is_empty(), "{listed:?}"),
+        Err(Error::Compacted { .. } | Error::Invalid { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// No error shows a value, neither in its text nor for those who debug; every one says what to do.
+pub async fn errors_show_no_value_and_say_what_to_do(s: &Subject) -> Result<()> {
+    const SECRET: &str = "s3cr3t-v4lue";
+    let mut errors = Vec::new();
+    let keep = PutOptions::default().keep_value();
+    errors.push(refused(s.put_opts("key", SECRET, keep).await));
+    errors.push(refused(s.store().put("", SECRET).await));
+    if let Some(limit) = s.capabilities().max_request_bytes {
+        let large = SECRET.repeat(limit / SECRET.len() + 1);
+        errors.push(refused(s.put("key", large).await));
+    }
+    if has_transactions(s).await {
+        let put = || Op::put(s.key("key"), SECRET);
+        let txn = Txn::new().then(put()).then(put());
+        errors.push(refused(s.store().commit(txn).await));
+        let conditional = PutOptions::default().only_if(Condition::Value(SECRET.into()));
+        let put = Op::Put(s.key("key"), SECRET.into(), conditional);
+        errors.push(refused(s.store().commit(Txn::new().then(put)).await));
+    }
+    for error in errors {
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains(SECRET), "{} shows a value", error.code());
+        assert!(!error.hint().is_empty() && !error.code().is_empty());
+    }
     Ok(())
 }

@@ -7,19 +7,15 @@ use crate::entry::Change;
 use crate::error::{Error, Result};
 use crate::lease::Leases;
 use crate::lease_id::LeaseId;
-use crate::options::{Lifetime, PutOptions, WatchOptions};
+use crate::options::{Condition, Lifetime, PutOptions, WatchOptions};
+use crate::reply::OpReply;
+use crate::testing::conformance::gate::{has_leases, has_previous, has_transactions, has_watches};
 use crate::testing::conformance::subject::{Subject, refused, refused_as_invalid};
 use crate::txn::{Op, Txn};
 
-/// Whether the store has leases; if not, that it says so.
-pub(crate) async fn has_leases(s: &Subject) -> bool {
-    let call = s.store().grant(Duration::from_secs(60));
-    s.can(s.capabilities().leases, "leases", call).await
-}
-
 /// Whether the store has leases and watches, by which their end is seen.
 async fn can_be_watched(s: &Subject) -> bool {
-    s.capabilities().watch && has_leases(s).await
+    has_watches(s).await && has_leases(s).await
 }
 
 pub(crate) async fn grant(s: &Subject, seconds: u64) -> Result<LeaseId> {
@@ -115,7 +111,7 @@ pub async fn keys_go_when_their_lease_expires(s: &Subject) -> Result<()> {
     if !can_be_watched(s).await {
         return Ok(());
     }
-    let previous = s.capabilities().previous;
+    let previous = has_previous(s).await;
     let mut options = WatchOptions::default();
     if previous {
         options = options.with_previous();
@@ -255,6 +251,9 @@ pub async fn a_put_can_keep_the_lease(s: &Subject) -> Result<()> {
 
 /// There is no lifetime to keep of a key that does not exist.
 pub async fn keeping_the_lifetime_of_nothing_is_refused(s: &Subject) -> Result<()> {
+    if !has_leases(s).await {
+        return Ok(());
+    }
     let keep = PutOptions::default().with_lifetime(Lifetime::Keep);
     refused_as_invalid(s.put_opts("key", "x", keep).await);
     assert_eq!(s.get("key").await?, None);
@@ -345,7 +344,7 @@ pub async fn a_lost_lease_is_told(s: &Subject) -> Result<()> {
     is_lost(s.store().revoke(lease).await, lease);
     let options = PutOptions::default().with_lease(lease);
     is_lost(s.put_opts("key", "x", options.clone()).await, lease);
-    if s.capabilities().txn {
+    if has_transactions(s).await {
         let put = Op::Put(s.key("key"), "x".into(), options);
         is_lost(s.store().commit(Txn::new().then(put)).await, lease);
     }
@@ -375,7 +374,7 @@ pub async fn a_lease_that_was_never_granted_is_refused(s: &Subject) -> Result<()
 
 /// A put within a transaction can have a lease or a TTL.
 pub async fn a_put_in_a_transaction_can_be_leased(s: &Subject) -> Result<()> {
-    if !has_leases(s).await || !s.capabilities().txn {
+    if !has_leases(s).await || !has_transactions(s).await {
         return Ok(());
     }
     let lease = grant(s, 60).await?;
@@ -399,7 +398,7 @@ pub async fn a_lost_race_attaches_nothing(s: &Subject) -> Result<()> {
     s.put("key", "x").await?;
     let options = PutOptions::default()
         .with_lease(lease)
-        .only_if(crate::options::Condition::Absent);
+        .only_if(Condition::Absent);
     assert!(!s.put_opts("key", "y", options.clone()).await?.written);
     assert!(keys_of(s, lease).await?.is_empty());
     assert!(s.put_opts("new", "y", options).await?.written);
@@ -407,4 +406,47 @@ pub async fn a_lost_race_attaches_nothing(s: &Subject) -> Result<()> {
     s.store().revoke(lease).await?;
     assert_eq!(s.names().await?, ["key"]);
     Ok(())
+}
+
+/// A put within a transaction can have a TTL: its answer names the lease that was made for it.
+pub async fn a_put_in_a_transaction_can_have_a_ttl(s: &Subject) -> Result<()> {
+    if !has_leases(s).await || !has_transactions(s).await {
+        return Ok(());
+    }
+    let options = PutOptions::default().with_ttl(Duration::from_secs(60));
+    let put = |name: &str| Op::Put(s.key(name), "x".into(), options.clone());
+    let txn = Txn::new().then(put("a")).then(put("b"));
+    let reply = s.store().commit(txn).await?;
+    let mut leases = Vec::new();
+    for (name, reply) in ["a", "b"].into_iter().zip(reply.replies) {
+        let OpReply::Put(reply) = reply else {
+            panic!("a put was answered by {reply:?}")
+        };
+        let lease = reply.lease.expect("a put with a TTL makes a lease");
+        assert_eq!(s.entry(name).await?.lease, Some(lease));
+        leases.push(lease);
+    }
+    assert_ne!(leases[0], leases[1]);
+    s.store().revoke(leases[0]).await?;
+    assert_eq!(s.names().await?, ["b"]);
+    s.store().revoke(leases[1]).await
+}
+
+/// A conditional put with a TTL that does not take place leaves no lease to care for.
+pub async fn a_lost_race_makes_no_lease(s: &Subject) -> Result<()> {
+    if !has_leases(s).await {
+        return Ok(());
+    }
+    s.put("key", "x").await?;
+    let options = PutOptions::default()
+        .with_ttl(Duration::from_secs(60))
+        .only_if(Condition::Absent);
+    let lost = s.put_opts("key", "y", options.clone()).await?;
+    assert!(!lost.written);
+    assert_eq!(lost.lease, None);
+    assert_eq!(s.entry("key").await?.lease, None);
+    let won = s.put_opts("new", "y", options).await?;
+    let lease = won.lease.expect("a put with a TTL makes a lease");
+    assert_eq!(keys_of(s, lease).await?, ["new"]);
+    s.store().revoke(lease).await
 }

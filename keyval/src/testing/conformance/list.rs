@@ -1,5 +1,6 @@
 //! Promises about lists: order, ranges, limits, pages, and that all of a list is of one revision.
 
+use bytes::Bytes;
 use futures::StreamExt;
 
 use crate::broker::{Broker, BrokerExt};
@@ -8,6 +9,7 @@ use crate::key::Key;
 use crate::options::{DeleteOptions, GetOptions, ListOptions, WatchOptions};
 use crate::range::KeyRange;
 use crate::revision::Revision;
+use crate::testing::conformance::gate::has_watches;
 use crate::testing::conformance::subject::{Subject, refused, refused_as_invalid};
 use crate::watcher::Watcher;
 
@@ -77,7 +79,7 @@ pub async fn a_span_that_can_hold_no_key_is_refused(s: &Subject) -> Result<()> {
         refused_as_invalid(s.list(&range, ListOptions::default()).await);
         let options = DeleteOptions::default();
         refused_as_invalid(s.store().delete_opts(&range, options).await);
-        if s.capabilities().watch {
+        if has_watches(s).await {
             let options = WatchOptions::default();
             refused_as_invalid(s.store().watch_opts(&range, options).await);
         }
@@ -168,7 +170,7 @@ pub async fn a_list_of_keys_has_no_values(s: &Subject) -> Result<()> {
     s.put("b", "3").await?;
     let mut expected = s.list(&s.all(), ListOptions::default()).await?;
     for entry in &mut expected {
-        entry.value = bytes::Bytes::new();
+        entry.value = Bytes::new();
     }
     let keys = s.store().keys(s.all()).await?.collect().await?;
     assert_eq!(keys, expected);
@@ -365,5 +367,27 @@ pub async fn a_list_can_be_dropped_half_read(s: &Subject) -> Result<()> {
         }
     }
     assert_eq!(s.store().delete_prefix(s.scope().clone()).await?, 10);
+    Ok(())
+}
+
+/// A range of many megabytes is listed like any other, whatever the pages.
+pub async fn a_range_of_megabytes_is_listed(s: &Subject) -> Result<()> {
+    let limit = s.capabilities().max_request_bytes.unwrap_or(1 << 20);
+    let value = Bytes::from(vec![b'x'; (limit / 2).min(1 << 20)]);
+    let count = 8;
+    for i in 0..count {
+        s.put(i.to_string(), value.clone()).await?;
+    }
+    let options = ListOptions::default();
+    for options in [options, options.with_page(3), options.reverse()] {
+        let mut listing = s.store().list_opts(&s.all(), options).await?;
+        let mut read = 0;
+        while let Some(entry) = listing.entries.next().await {
+            assert!(entry?.value == value, "the value differs");
+            read += 1;
+        }
+        assert_eq!(read, count);
+    }
+    assert_eq!(s.store().count(s.all()).await?, count);
     Ok(())
 }

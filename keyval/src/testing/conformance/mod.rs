@@ -2,6 +2,7 @@
 
 pub mod compact;
 mod events;
+mod gate;
 pub mod kv;
 pub mod lease;
 pub mod list;

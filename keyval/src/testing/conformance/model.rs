@@ -673,7 +673,8 @@ impl History<'_> {
                 Target::Modified(self.model.guess(*guess, stands.map(|entry| entry.modified)))
             }
             Side::Value(value) => Target::Value(Bytes::from(VALUES[value % VALUES.len()])),
-            Side::NoLease => Target::Lease(None),
+            Side::NoLease if self.capabilities.leases => Target::Lease(None),
+            Side::NoLease => Target::Version(0),
         };
         Compare::new(key, relation, target)
     }

@@ -12,6 +12,7 @@ use crate::broker::{Broker, BrokerExt};
 use crate::entry::Entry;
 use crate::error::Result;
 use crate::options::{Condition, ListOptions};
+use crate::testing::conformance::gate::has_transactions;
 use crate::testing::conformance::subject::Subject;
 use crate::txn::{Compare, Op, Txn};
 
@@ -94,7 +95,7 @@ pub async fn compare_and_swap_loses_no_update(s: &Subject) -> Result<()> {
 /// Of many who move units between two keys by transactions, none is lost or made, and whoever
 /// looks meanwhile sees the sum unchanged.
 pub async fn transactions_do_not_see_each_other_by_halves(s: &Subject) -> Result<()> {
-    if !s.capabilities().txn {
+    if !has_transactions(s).await {
         return Ok(());
     }
     s.put("a", "100").await?;
@@ -144,7 +145,7 @@ pub async fn transactions_do_not_see_each_other_by_halves(s: &Subject) -> Result
 
 /// A list in small pages shows one revision, while writers overwrite all of it in transactions.
 pub async fn a_list_shows_no_transaction_by_halves(s: &Subject) -> Result<()> {
-    if !s.capabilities().txn {
+    if !has_transactions(s).await {
         return Ok(());
     }
     let keys: Vec<_> = (0..10).map(|i| s.key(i.to_string())).collect();

@@ -10,7 +10,10 @@ use crate::lease::Leases;
 use crate::options::{Condition, DeleteOptions, ListOptions, PutOptions, WatchOptions};
 use crate::range::KeyRange;
 use crate::reply::OpReply;
-use crate::testing::conformance::lease::{grant, has_leases};
+use crate::testing::conformance::gate::{
+    has_history, has_leases, has_previous, has_transactions, has_watches, has_watches_from,
+};
+use crate::testing::conformance::lease::grant;
 use crate::testing::conformance::subject::{Subject, refused, refused_as_invalid};
 use crate::txn::{Compare, Op, Txn};
 
@@ -27,7 +30,7 @@ pub async fn keys_go_in_short_and_come_out_short(s: &Subject) -> Result<()> {
     assert_eq!(one.entry("other").await?.key, "other");
     let lost = one.store().put_if_absent("name", "x").await?;
     assert_eq!(lost.prev.map(|entry| entry.key), Some(Key::from("name")));
-    if s.capabilities().previous {
+    if has_previous(s).await {
         let options = PutOptions::default().with_previous();
         let reply = one.put_opts("name", "new", options).await?;
         assert_eq!(reply.prev, Some(entry));
@@ -153,7 +156,7 @@ pub async fn scopes_nest(s: &Subject) -> Result<()> {
 
 /// The compares, the operations and the answers of a transaction stay in the scope.
 pub async fn a_transaction_stays_in_its_scope(s: &Subject) -> Result<()> {
-    if !s.capabilities().txn {
+    if !has_transactions(s).await {
         return Ok(());
     }
     let one = s.scoped("one/");
@@ -209,7 +212,7 @@ pub async fn conditions_look_at_the_key_of_the_scope(s: &Subject) -> Result<()> 
         .compare_and_swap("key", value("inside"), "changed")
         .await?;
     assert!(won.written);
-    if s.capabilities().txn {
+    if has_transactions(s).await {
         let deleted = one.store().compare_and_delete("key", value("changed"));
         assert!(deleted.await?);
         assert_eq!(one.get("key").await?, None);
@@ -220,7 +223,7 @@ pub async fn conditions_look_at_the_key_of_the_scope(s: &Subject) -> Result<()> 
 
 /// Errors name keys as the caller of the scope does.
 pub async fn errors_name_short_keys(s: &Subject) -> Result<()> {
-    if !s.capabilities().txn {
+    if !has_transactions(s).await {
         return Ok(());
     }
     let one = s.scoped("secret/place/");
@@ -236,12 +239,12 @@ pub async fn errors_name_short_keys(s: &Subject) -> Result<()> {
 
 /// A watch in a scope tells short keys, and nothing of its neighbours.
 pub async fn a_scoped_watch_tells_short_keys_of_the_scope(s: &Subject) -> Result<()> {
-    if !s.capabilities().watch {
+    if !has_watches(s).await {
         return Ok(());
     }
     let one = s.scoped("agents/1/");
     let mut options = WatchOptions::default();
-    if s.capabilities().previous {
+    if has_previous(s).await {
         options = options.with_previous();
     }
     let mut all = one.watch_opts(&KeyRange::all(), options).await?;
@@ -268,7 +271,7 @@ pub async fn a_scoped_watch_tells_short_keys_of_the_scope(s: &Subject) -> Result
             assert_eq!(prev.as_ref().map(|prev| &prev.key), Some(&Key::from("a")));
         }
     }
-    if s.capabilities().watch_from {
+    if has_watches_from(s).await {
         let options = options.starting_at(first);
         let mut late = one.watch_opts(&KeyRange::prefix(""), options).await?;
         assert_eq!(late.until(last).await?.len(), 4);
@@ -287,7 +290,7 @@ pub async fn lists_in_a_scope_have_all_options(s: &Subject) -> Result<()> {
     one.store().delete("3").await?;
     let options = ListOptions::default();
     let all = KeyRange::all();
-    if s.capabilities().history {
+    if has_history(s).await {
         let past = options.at(revision).with_page(2);
         assert_eq!(one.list(&all, past).await?, expected);
     }
@@ -317,7 +320,7 @@ pub async fn a_foreign_lease_is_refused(s: &Subject) -> Result<()> {
     not_mine(refused(one.store().keep_alive(foreign).await));
     not_mine(refused(one.store().time_to_live(foreign).await));
     not_mine(refused(one.put_opts("key", "x", options.clone()).await));
-    if s.capabilities().txn {
+    if has_transactions(s).await {
         let put = Op::Put(Key::from("key"), Bytes::from("x"), options);
         not_mine(refused(one.store().commit(Txn::new().then(put)).await));
     }

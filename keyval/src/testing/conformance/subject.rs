@@ -91,7 +91,7 @@ impl Settings {
 ///
 /// # tokio_test::block_on(async {
 /// kv::a_missing_key_is_none(&Subject::new(Memory::new())).await?;
-/// # keyval::Result::Ok(()) }).unwrap();
+/// # Ok::<_, keyval::Error>(()) }).unwrap();
 /// ```
 #[derive(Debug)]
 pub struct Subject<S: ?Sized = dyn Store> {

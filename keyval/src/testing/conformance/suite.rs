@@ -155,6 +155,8 @@ macro_rules! for_each_promise {
                 the_future_cannot_be_read
                 a_serializable_read_comes_to_see_what_was_written
                 an_oversized_value_is_refused_with_the_numbers
+                revision_zero_is_not_the_present
+                errors_show_no_value_and_say_what_to_do
             }
             list {
                 a_list_is_in_key_order
@@ -177,6 +179,7 @@ macro_rules! for_each_promise {
                 a_list_knows_the_future_from_the_past
                 many_keys_list_completely
                 a_list_can_be_dropped_half_read
+                a_range_of_megabytes_is_listed
             }
             txn {
                 an_empty_transaction_succeeds
@@ -226,6 +229,7 @@ macro_rules! for_each_promise {
                 a_watch_delivers_bytes_as_they_are
                 a_kept_value_is_delivered
                 a_watch_that_makes_no_sense_is_refused
+                a_watch_catches_up_on_megabytes
             }
             lease {
                 a_grant_is_of_at_least_the_ttl_asked_for
@@ -248,6 +252,8 @@ macro_rules! for_each_promise {
                 a_lease_that_was_never_granted_is_refused
                 a_put_in_a_transaction_can_be_leased
                 a_lost_race_attaches_nothing
+                a_put_in_a_transaction_can_have_a_ttl
+                a_lost_race_makes_no_lease
             }
             scope {
                 keys_go_in_short_and_come_out_short

@@ -10,6 +10,8 @@ use crate::lease_id::LeaseId;
 use crate::options::{Condition, DeleteOptions, ListOptions, PutOptions};
 use crate::reply::{OpReply, TxnReply};
 use crate::revision::Revision;
+use crate::testing::conformance::gate::{has_history, has_leases, has_previous, has_transactions};
+use crate::testing::conformance::lease::grant;
 use crate::testing::conformance::subject::{Subject, refused, refused_as_invalid};
 use crate::txn::{Compare, Op, Relation, Target, Txn};
 
@@ -19,12 +21,6 @@ const RELATIONS: [Relation; 4] = [
     Relation::Greater,
     Relation::Less,
 ];
-
-/// Whether the store has transactions; if not, that it says so.
-async fn has_transactions(s: &Subject) -> bool {
-    let call = s.store().commit(Txn::new());
-    s.can(s.capabilities().txn, "transactions", call).await
-}
 
 /// An empty transaction succeeds, changes nothing, and tells the present revision.
 pub async fn an_empty_transaction_succeeds(s: &Subject) -> Result<()> {
@@ -64,7 +60,7 @@ pub async fn a_transaction_is_one_revision(s: &Subject) -> Result<()> {
     );
     assert_eq!((old.created, old.modified), (before, reply.revision));
     assert_eq!(s.names().await?, ["new", "old"]);
-    if s.capabilities().history {
+    if has_history(s).await {
         let at = ListOptions::default().at(reply.revision.previous());
         let then = s.list(&s.all(), at).await?;
         assert_eq!(s.names_of(&then), ["gone/1", "gone/2", "old"]);
@@ -157,7 +153,7 @@ pub async fn every_target_is_compared_by_every_relation(s: &Subject) -> Result<(
 
 /// The lease of a key is compared; no lease is the least.
 pub async fn the_lease_is_compared(s: &Subject) -> Result<()> {
-    if !has_transactions(s).await || !super::lease::has_leases(s).await {
+    if !has_transactions(s).await || !has_leases(s).await {
         return Ok(());
     }
     s.put("key", "x").await?;
@@ -167,7 +163,7 @@ pub async fn the_lease_is_compared(s: &Subject) -> Result<()> {
         (Target::Lease(some), Ordering::Less),
     ];
     check_compares(s, &none).await?;
-    let lease = super::lease::grant(s, 60).await?;
+    let lease = grant(s, 60).await?;
     let options = PutOptions::default().with_lease(lease);
     s.put_opts("key", "x", options).await?;
     let below = LeaseId::new(lease.get() - 1);
@@ -342,7 +338,7 @@ pub async fn a_get_in_a_transaction_has_its_options(s: &Subject) -> Result<()> {
 
 /// Puts and deletes of a transaction return previous entries on request.
 pub async fn a_transaction_returns_previous_entries_on_request(s: &Subject) -> Result<()> {
-    if !has_transactions(s).await || !s.capabilities().previous {
+    if !has_transactions(s).await || !has_previous(s).await {
         return Ok(());
     }
     for name in ["a", "b/2", "b/1"] {
@@ -533,8 +529,8 @@ pub async fn a_transaction_is_all_or_nothing(s: &Subject) -> Result<()> {
     };
     refused_as_invalid(s.store().commit(txn(keep, "")).await);
     assert_eq!(s.names().await?, ["there"]);
-    if s.capabilities().leases {
-        let lease = super::lease::grant(s, 60).await?;
+    if has_leases(s).await {
+        let lease = grant(s, 60).await?;
         s.store().revoke(lease).await?;
         let leased = PutOptions::default().with_lease(lease);
         let error = refused(s.store().commit(txn(leased, "x")).await);

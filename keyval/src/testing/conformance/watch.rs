@@ -12,40 +12,12 @@ use crate::key::Key;
 use crate::options::{DeleteOptions, PutOptions, WatchOptions};
 use crate::range::KeyRange;
 use crate::revision::Revision;
+use crate::testing::conformance::gate::{
+    has_transactions, has_watched_previous, has_watches, has_watches_from,
+};
 use crate::testing::conformance::subject::{Subject, refused_as_invalid};
 use crate::txn::{Compare, Op, Txn};
 use crate::watcher::Watcher;
-
-/// Whether the store has watches; if not, that it says so.
-async fn has_watches(s: &Subject) -> bool {
-    let range = s.all();
-    let call = s.store().watch_opts(&range, WatchOptions::default());
-    s.can(s.capabilities().watch, "watches", call).await
-}
-
-/// Whether the store has watches from the past; if not, that it says so.
-async fn has_watches_from(s: &Subject) -> bool {
-    if !has_watches(s).await {
-        return false;
-    }
-    let range = s.all();
-    let options = WatchOptions::default().starting_at(Revision::new(1));
-    let capable = s.capabilities().watch_from;
-    let call = s.store().watch_opts(&range, options);
-    s.can(capable, "watches from the past", call).await
-}
-
-/// Whether watches deliver previous entries; if not, that the store says so.
-async fn has_previous(s: &Subject) -> bool {
-    if !has_watches(s).await {
-        return false;
-    }
-    let range = s.all();
-    let options = WatchOptions::default().with_previous();
-    let capable = s.capabilities().previous;
-    let call = s.store().watch_opts(&range, options);
-    s.can(capable, "previous entries", call).await
-}
 
 /// All these changes in short words.
 fn told(s: &Subject, all: &[Changes]) -> Vec<String> {
@@ -150,7 +122,7 @@ pub async fn what_has_no_effect_is_no_change(s: &Subject) -> Result<()> {
     s.store().delete_prefix(s.key("nothing/")).await?;
     s.store().put_if_absent(s.key("key"), "y").await?;
     s.get("key").await?;
-    if s.capabilities().txn {
+    if has_transactions(s).await {
         let reading = Txn::new().then(Op::get(s.key("key")));
         s.store().commit(reading).await?;
         let failing = Txn::new()
@@ -188,7 +160,7 @@ pub async fn changes_come_in_order_exactly_once(s: &Subject) -> Result<()> {
 
 /// All changes of one transaction come together, in key order, under its revision.
 pub async fn a_transaction_is_delivered_whole(s: &Subject) -> Result<()> {
-    if !has_watches(s).await || !s.capabilities().txn {
+    if !has_watches(s).await || !has_transactions(s).await {
         return Ok(());
     }
     for name in ["b", "d/1", "d/2"] {
@@ -210,7 +182,7 @@ pub async fn a_transaction_is_delivered_whole(s: &Subject) -> Result<()> {
 
 /// A large transaction, of as many operations as the store takes, is delivered whole too.
 pub async fn a_large_transaction_is_delivered_whole(s: &Subject) -> Result<()> {
-    if !has_watches(s).await || !s.capabilities().txn {
+    if !has_watches(s).await || !has_transactions(s).await {
         return Ok(());
     }
     let count = s.capabilities().max_txn_ops.unwrap_or(128).min(128);
@@ -286,7 +258,7 @@ pub async fn a_watch_is_filtered_to_its_range(s: &Subject) -> Result<()> {
 
 /// Of a transaction that also writes elsewhere, a watch delivers its own part.
 pub async fn a_watch_sees_its_part_of_a_transaction(s: &Subject) -> Result<()> {
-    if !has_watches(s).await || !s.capabilities().txn {
+    if !has_watches(s).await || !has_transactions(s).await {
         return Ok(());
     }
     let options = WatchOptions::default();
@@ -336,7 +308,7 @@ pub async fn a_watch_resumes_without_gap_or_repeat(s: &Subject) -> Result<()> {
     let mut written = Vec::new();
     for i in 0..5 {
         written.push(s.put("key", i.to_string()).await?);
-        if s.capabilities().txn {
+        if has_transactions(s).await {
             let txn = Txn::new()
                 .then(Op::put(s.key("a"), "x"))
                 .then(Op::put(s.key("b"), "x"));
@@ -384,7 +356,7 @@ pub async fn a_watch_from_the_future_waits(s: &Subject) -> Result<()> {
 
 /// The previous entry comes with a change if it was asked for: none for a new key.
 pub async fn previous_entries_are_delivered_on_request(s: &Subject) -> Result<()> {
-    if !has_previous(s).await {
+    if !has_watched_previous(s).await {
         return Ok(());
     }
     let options = WatchOptions::default().with_previous();
@@ -404,7 +376,7 @@ pub async fn previous_entries_are_delivered_on_request(s: &Subject) -> Result<()
     let expected = [None, Some(entry_a), Some(entry_b), None];
     assert_eq!(prev_of(asking.until(last).await?), expected);
     assert_eq!(prev_of(silent.until(last).await?), [None, None, None, None]);
-    if s.capabilities().watch_from {
+    if has_watches_from(s).await {
         let options = options.starting_at(first);
         let mut late = s.watch_opts(&s.all(), options).await?;
         assert_eq!(prev_of(late.until(last).await?), expected);
@@ -414,7 +386,7 @@ pub async fn previous_entries_are_delivered_on_request(s: &Subject) -> Result<()
 
 /// Every key of a deleted range comes with its previous entry.
 pub async fn a_deleted_range_is_delivered_with_previous_entries(s: &Subject) -> Result<()> {
-    if !has_previous(s).await {
+    if !has_watched_previous(s).await {
         return Ok(());
     }
     s.fill(5, |i| i.to_string()).await?;
@@ -614,5 +586,27 @@ pub async fn a_watch_that_makes_no_sense_is_refused(s: &Subject) -> Result<()> {
     refused_as_invalid(s.store().watch_opts(&s.span("b", "a"), options).await);
     let empty = KeyRange::key(Key::default());
     refused_as_invalid(s.store().watch_opts(&empty, options).await);
+    Ok(())
+}
+
+/// A watch that has megabytes to catch up on delivers them all.
+pub async fn a_watch_catches_up_on_megabytes(s: &Subject) -> Result<()> {
+    if !has_watches_from(s).await {
+        return Ok(());
+    }
+    let limit = s.capabilities().max_request_bytes.unwrap_or(1 << 20);
+    let value = Bytes::from(vec![b'x'; (limit / 2).min(1 << 20)]);
+    let mut written = Vec::new();
+    for i in 0..8 {
+        written.push(s.put(i.to_string(), value.clone()).await?);
+    }
+    let options = WatchOptions::default().starting_at(written[0]);
+    let mut events = s.watch_opts(&s.all(), options).await?;
+    for revision in written {
+        let changes = events.next().await?;
+        assert_eq!(changes.revision, revision);
+        let entry = changes.changes[0].entry().expect("it was put");
+        assert!(entry.value == value, "the value differs");
+    }
     Ok(())
 }

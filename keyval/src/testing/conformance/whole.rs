@@ -13,6 +13,9 @@ use crate::options::{Condition, DeleteOptions, ListOptions, PutOptions, WatchOpt
 use crate::range::KeyRange;
 use crate::revision::Revision;
 use crate::store::{Maintenance, ManagedStore};
+use crate::testing::conformance::gate::{
+    has_leases, has_transactions, has_watches, has_watches_from,
+};
 use crate::testing::conformance::subject::{Subject, refused};
 use crate::txn::{Compare, Op, Txn};
 use crate::watcher::Watcher;
@@ -39,7 +42,7 @@ pub async fn every_effect_makes_the_next_revision(s: &Whole) -> Result<()> {
     let options = DeleteOptions::default();
     let reply = s.store().delete_opts(&s.all(), options).await?;
     next(reply.revision, "a delete of three keys");
-    if s.capabilities().txn {
+    if has_transactions(s).await {
         let txn = Txn::new()
             .then(Op::put(s.key("a"), "1"))
             .then(Op::put(s.key("b"), "1"))
@@ -57,7 +60,7 @@ pub async fn what_has_no_effect_makes_no_revision(s: &Whole) -> Result<()> {
     assert_eq!(reply.revision, now, "a delete of nothing");
     let reply = s.store().put_if_absent(s.key("a"), "2").await?;
     assert_eq!(reply.revision, now, "a lost race");
-    if s.capabilities().txn {
+    if has_transactions(s).await {
         let reading = Txn::new().then(Op::get(s.key("a")));
         let reply = s.store().commit(reading).await?;
         assert_eq!(reply.revision, now, "a transaction that reads");
@@ -69,7 +72,7 @@ pub async fn what_has_no_effect_makes_no_revision(s: &Whole) -> Result<()> {
         let swap = Condition::Value(Bytes::from("other"));
         assert!(!s.store().compare_and_delete(s.key("a"), swap).await?);
     }
-    if s.capabilities().leases {
+    if has_leases(s).await {
         let lease = s.store().grant(Duration::from_secs(60)).await?.id;
         s.store().keep_alive(lease).await?;
         s.store().revoke(lease).await?;
@@ -82,7 +85,7 @@ pub async fn what_has_no_effect_makes_no_revision(s: &Whole) -> Result<()> {
 
 /// A revoked lease makes one revision, with any number of keys.
 pub async fn a_revoked_lease_makes_one_revision(s: &Whole) -> Result<()> {
-    if !s.capabilities().leases {
+    if !has_leases(s).await {
         return Ok(());
     }
     let lease = s.store().grant(Duration::from_secs(60)).await?.id;
@@ -102,7 +105,7 @@ pub async fn all_is_every_key(s: &Whole) -> Result<()> {
     let all = KeyRange::all();
     store.delete_opts(&all, DeleteOptions::default()).await?;
     let mut events = None;
-    if s.capabilities().watch {
+    if has_watches(s).await {
         let options = WatchOptions::default();
         events = Some(s.watch_opts(&all, options).await?);
     }
@@ -159,7 +162,7 @@ pub async fn a_closed_store_refuses_everything(s: &Whole) -> Result<()> {
     let store = s.store();
     let revision = s.put("key", "x").await?;
     let mut lease = None;
-    if s.capabilities().leases {
+    if has_leases(s).await {
         lease = Some(store.grant(Duration::from_secs(60)).await?.id);
     }
     store.close().await?;
@@ -206,14 +209,14 @@ pub async fn closing_again_is_harmless(s: &Whole) -> Result<()> {
 
 /// Closing ends every watch, and each says why.
 pub async fn closing_ends_every_watch(s: &Whole) -> Result<()> {
-    if !s.capabilities().watch {
+    if !has_watches(s).await {
         return Ok(());
     }
     let mut first = s.watch().await?;
     let mut second = s.watch().await?;
     let options = WatchOptions::default().starting_at(Revision::new(u64::MAX >> 2));
     let mut waiting = None;
-    if s.capabilities().watch_from {
+    if has_watches_from(s).await {
         waiting = Some(s.watch_opts(&s.all(), options).await?);
     }
     let revision = s.put("key", "x").await?;

@@ -1,0 +1,92 @@
+//! What a follower tells of itself in metrics.
+
+mod follow_support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use follow_support::*;
+use keyval::{BrokerExt, Maintenance, Memory};
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+
+/// Every figure, as `name{label=value,..}`.
+fn figures(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
+    let metrics = snapshotter.snapshot().into_vec().into_iter();
+    let figure = metrics.map(|(key, _, _, value)| {
+        let labels: Vec<String> = key
+            .key()
+            .labels()
+            .map(|label| format!("{}={}", label.key(), label.value()))
+            .collect();
+        let value = match value {
+            DebugValue::Counter(value) => value as f64,
+            DebugValue::Gauge(value) => value.into_inner(),
+            DebugValue::Histogram(_) => f64::NAN,
+        };
+        (
+            format!("{}{{{}}}", key.key().name(), labels.join(",")),
+            value,
+        )
+    });
+    figure.collect()
+}
+
+#[test]
+fn resets_reconnections_events_and_states_are_counted() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let lab = Lab::new();
+            let mut updates = lab.follow();
+            start(&mut updates).await;
+            lab.store().put("a/1", "secret value").await.unwrap();
+            next_changes(&mut updates).await;
+            lab.store().delete("a/1").await.unwrap();
+            next_changes(&mut updates).await;
+            lab.store().put("b/1", "x").await.unwrap();
+            nothing_for(&mut updates, Duration::from_secs(15)).await;
+            lab.cut();
+            let at = lab.store().put("a/2", "x").await.unwrap();
+            lab.store().put("a/2", "y").await.unwrap();
+            lab.store().compact(at.next()).await.unwrap();
+            next_resync(&mut updates).await;
+            lab.replace(Memory::new());
+            next_resync(&mut updates).await;
+            connect(&mut updates).await;
+
+            let found = figures(&snapshotter);
+            let expected = [
+                ("keyval_watch_resets_total{name=test,cause=initial}", 1.0),
+                ("keyval_watch_resets_total{name=test,cause=compacted}", 1.0),
+                (
+                    "keyval_watch_resets_total{name=test,cause=history_reset}",
+                    1.0,
+                ),
+                ("keyval_watch_events_total{name=test,type=put}", 1.0),
+                ("keyval_watch_events_total{name=test,type=delete}", 1.0),
+                ("keyval_watch_events_total{name=test,type=progress}", 1.0),
+                ("keyval_watch_state{name=test,state=connecting}", 0.0),
+                ("keyval_watch_state{name=test,state=connected}", 1.0),
+                ("keyval_watch_state{name=test,state=suspended}", 0.0),
+                ("keyval_reconnects_total{name=test,cause=unavailable}", 1.0),
+            ];
+            for (name, value) in expected {
+                assert_eq!(found.get(name), Some(&value), "{name} in {found:#?}");
+            }
+            let heard = found["keyval_watch_last_progress_timestamp_seconds{name=test}"];
+            assert!(heard > 1.6e9, "{heard}");
+            assert!(found.keys().all(|key| !key.contains("a/")), "{found:#?}");
+
+            // Figures count from the last look.
+            drop(updates);
+            let found = figures(&snapshotter);
+            assert_eq!(found["keyval_watch_state{name=test,state=connected}"], -1.0);
+        });
+    });
+}
