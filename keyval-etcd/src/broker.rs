@@ -28,9 +28,10 @@ impl Broker for EtcdStore {
         listing.at = options.at;
         let reply = self
             .client
-            .call(Call::read("get", key).at(options.at), |mut node| {
+            .call(Call::read("get", key).at(options.at), |node| {
+                let mut kv = node.kv.clone();
                 let wire = convert::get_options(None, &listing);
-                async move { node.kv.get(key.as_bytes(), Some(wire)).await }
+                async move { kv.get(key.as_bytes(), Some(wire)).await }
             })
             .await?;
         Ok(reply.0.kvs.into_iter().next().map(convert::entry))
@@ -62,10 +63,11 @@ impl Broker for EtcdStore {
         let call = Call::write("put", key).of_lease(named).of_size(size, limit);
         let sent = self
             .client
-            .call(call, |mut node| {
+            .call(call, |node| {
+                let mut kv = node.kv.clone();
                 let wire = convert::put_options(&options, granted);
                 let value = value.clone();
-                async move { node.kv.put(key.as_bytes(), value, Some(wire)).await }
+                async move { kv.put(key.as_bytes(), value, Some(wire)).await }
             })
             .await;
         match sent {
@@ -86,10 +88,11 @@ impl Broker for EtcdStore {
         range.check()?;
         let reply = self
             .client
-            .call(Call::write("delete", range), |mut node| {
+            .call(Call::write("delete", range), |node| {
+                let mut kv = node.kv.clone();
                 let wire = convert::wire_range(range);
                 let options = convert::delete_options(wire.end, options);
-                async move { node.kv.delete(wire.key, Some(options)).await }
+                async move { kv.delete(wire.key, Some(options)).await }
             })
             .await?
             .0;

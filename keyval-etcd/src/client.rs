@@ -115,7 +115,7 @@ impl Client {
     pub(crate) async fn call<T, F>(
         &self,
         call: Call<'_>,
-        send: impl Fn(Node) -> F + Send + Sync,
+        send: impl Fn(&Node) -> F + Send + Sync,
     ) -> Result<T>
     where
         F: Future<Output = StubResult<T>> + Send,
@@ -128,7 +128,7 @@ impl Client {
     pub(crate) async fn call_node<T, F>(
         &self,
         call: Call<'_>,
-        send: impl Fn(Node) -> F + Send + Sync,
+        send: impl Fn(&Node) -> F + Send + Sync,
     ) -> Result<(Node, T)>
     where
         F: Future<Output = StubResult<T>> + Send,
@@ -140,7 +140,7 @@ impl Client {
         for step in 0..nodes.len() {
             let at = (first + step) % nodes.len();
             let node = &nodes[at];
-            let sent = timeout_at(deadline, send(node.clone()));
+            let sent = timeout_at(deadline, send(node));
             let Some(answered) = self.closing.run_until_cancelled(sent).await else {
                 return Err(self.closed_under(&call));
             };

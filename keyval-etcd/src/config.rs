@@ -114,7 +114,7 @@ impl EtcdConfig {
     /// let config = EtcdConfig::default();
     /// assert_eq!(config.resolve_endpoints(&environment)?, ["a:2379", "b:2379"]);
     /// assert_eq!(config.resolve_endpoints(&Environment::empty())?, ["127.0.0.1:2379"]);
-    /// # keyval::Result::Ok(())
+    /// # Ok::<(), keyval::Error>(())
     /// ```
     ///
     /// # Errors

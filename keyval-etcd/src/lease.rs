@@ -23,15 +23,18 @@ impl Leases for EtcdStore {
         let call = Call::write("keep_alive", &lease).of_lease(Some(lease));
         let ttl = self
             .client
-            .call(call, |mut node| async move {
-                // The stub answers its first request itself, without the TTL: the second tells it.
-                let (mut keeper, mut replies) =
-                    node.lease.keep_alive(convert::wire_lease(lease)).await?;
-                keeper.keep_alive().await?;
-                let reply = replies.message().await?;
-                reply.map(|reply| reply.ttl()).ok_or_else(|| {
-                    etcd_client::Error::WatchError("the lease stream ended".to_owned())
-                })
+            .call(call, |node| {
+                let mut leases = node.lease.clone();
+                async move {
+                    // The stub answers its first request itself, without the TTL: the second tells it.
+                    let (mut keeper, mut replies) =
+                        leases.keep_alive(convert::wire_lease(lease)).await?;
+                    keeper.keep_alive().await?;
+                    let reply = replies.message().await?;
+                    reply.map(|reply| reply.ttl()).ok_or_else(|| {
+                        etcd_client::Error::WatchError("the lease stream ended".to_owned())
+                    })
+                }
             })
             .await?;
         if ttl <= 0 {
@@ -48,11 +51,14 @@ impl Leases for EtcdStore {
         let call = Call::read("time_to_live", &lease).of_lease(Some(lease));
         let reply = self
             .client
-            .call(call, |mut node| async move {
-                let options = LeaseTimeToLiveOptions::new().with_keys();
-                node.lease
-                    .time_to_live(convert::wire_lease(lease), Some(options))
-                    .await
+            .call(call, |node| {
+                let mut leases = node.lease.clone();
+                async move {
+                    let options = LeaseTimeToLiveOptions::new().with_keys();
+                    leases
+                        .time_to_live(convert::wire_lease(lease), Some(options))
+                        .await
+                }
             })
             .await?
             .0;
@@ -80,9 +86,12 @@ pub(crate) async fn grant(client: &Client, ttl: Duration) -> Result<LeaseGrant> 
     let id = random_id();
     let wire = convert::wire_ttl(ttl);
     let granted = client
-        .call(Call::write("grant", &id), |mut node| async move {
-            let options = LeaseGrantOptions::new().with_id(convert::wire_lease(id));
-            granted_ttl(node.lease.grant(wire, Some(options)).await, wire)
+        .call(Call::write("grant", &id), |node| {
+            let mut leases = node.lease.clone();
+            async move {
+                let options = LeaseGrantOptions::new().with_id(convert::wire_lease(id));
+                granted_ttl(leases.grant(wire, Some(options)).await, wire)
+            }
         })
         .await?;
     Ok(LeaseGrant {
@@ -98,8 +107,9 @@ pub(crate) async fn grant(client: &Client, ttl: Duration) -> Result<LeaseGrant> 
 pub(crate) async fn revoke(client: &Client, lease: LeaseId) -> Result<()> {
     let call = Call::write("revoke", &lease).of_lease(Some(lease));
     client
-        .call(call, |mut node| async move {
-            node.lease.revoke(convert::wire_lease(lease)).await
+        .call(call, |node| {
+            let mut leases = node.lease.clone();
+            async move { leases.revoke(convert::wire_lease(lease)).await }
         })
         .await?;
     Ok(())

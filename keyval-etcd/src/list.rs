@@ -58,10 +58,11 @@ struct Page {
 
 async fn read(client: &Client, range: &KeyRange, options: ListOptions) -> Result<Page> {
     let reply = client
-        .call(Call::read("list", range).at(options.at), |mut node| {
+        .call(Call::read("list", range).at(options.at), |node| {
+            let mut kv = node.kv.clone();
             let wire = convert::wire_range(range);
             let options = convert::get_options(wire.end, &options);
-            async move { node.kv.get(wire.key, Some(options)).await }
+            async move { kv.get(wire.key, Some(options)).await }
         })
         .await?
         .0;

@@ -14,10 +14,10 @@ impl Maintenance for EtcdStore {
         let call = Call::read("status", self);
         let reply = self
             .client
-            .call(
-                call,
-                |mut node| async move { node.maintenance.status().await },
-            )
+            .call(call, |node| {
+                let mut maintenance = node.maintenance.clone();
+                async move { maintenance.status().await }
+            })
             .await?
             .0;
         let mut status = StoreStatus::new(format!("etcd {}", reply.version));
@@ -41,8 +41,9 @@ impl Maintenance for EtcdStore {
         }
         let call = Call::write("compact", &to).at(Some(to));
         self.client
-            .call(call, |mut node| async move {
-                node.kv.compact(convert::wire_revision(to), None).await
+            .call(call, |node| {
+                let mut kv = node.kv.clone();
+                async move { kv.compact(convert::wire_revision(to), None).await }
             })
             .await?;
         Ok(())

@@ -79,9 +79,10 @@ async fn send(
         .of_size(txn.size(), limits.max_request_bytes.unwrap_or(usize::MAX))
         .of_count(longest(txn), limits.max_txn_ops.unwrap_or(usize::MAX));
     let reply = client
-        .call(call, |mut node| {
+        .call(call, |node| {
+            let mut kv = node.kv.clone();
             let wire = wire_txn(txn, then, otherwise);
-            async move { node.kv.txn(wire).await }
+            async move { kv.txn(wire).await }
         })
         .await?
         .0;

@@ -44,11 +44,12 @@ impl Watcher for EtcdStore {
         let after = from.previous();
         let call = Call::read("watch", range).at(Some(from));
         let (node, opened) = client
-            .call_node(call, |mut node| {
+            .call_node(call, |node| {
+                let mut watch = node.watch.clone();
                 let wire = convert::wire_range(range);
                 let create = create_request(wire.end, from, &options);
                 async move {
-                    let mut stream = node.watch.watch(wire.key, Some(create)).await?;
+                    let mut stream = watch.watch(wire.key, Some(create)).await?;
                     // Nothing comes before the answer to the creation.
                     let first = stream.message().await?;
                     Ok((stream, first))
@@ -90,9 +91,10 @@ async fn present(client: &Client, range: &KeyRange) -> Result<Revision> {
     // Counting one key costs next to nothing, and needs no permission beyond the range's own.
     let options = ListOptions::default().count_only();
     let reply = client
-        .call(Call::read("watch", range), |mut node| {
+        .call(Call::read("watch", range), |node| {
+            let mut kv = node.kv.clone();
             let options = convert::get_options(None, &options);
-            async move { node.kv.get(range.start().as_bytes(), Some(options)).await }
+            async move { kv.get(range.start().as_bytes(), Some(options)).await }
         })
         .await?;
     Ok(convert::header_revision(reply.0.header.as_ref()))
@@ -110,9 +112,10 @@ async fn check_kept(client: &Client, range: &KeyRange, after: Revision) -> Resul
         .at(after)
         .count_only();
     let read = client
-        .call(call, |mut node| {
+        .call(call, |node| {
+            let mut kv = node.kv.clone();
             let options = convert::get_options(None, &options);
-            async move { node.kv.get(range.start().as_bytes(), Some(options)).await }
+            async move { kv.get(range.start().as_bytes(), Some(options)).await }
         })
         .await;
     match read {

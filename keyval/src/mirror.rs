@@ -39,7 +39,7 @@ use crate::revision::Revision;
 /// config.caught_up(mine).await.expect("the store was not wiped");
 /// assert_eq!(**config.get("config/log").unwrap().value, *b"debug");
 /// # task.abort();
-/// # keyval::Result::Ok(()) }).unwrap();
+/// # Ok::<(), keyval::Error>(()) }).unwrap();
 /// ```
 #[must_use]
 pub fn mirror<V: PartialEq + Send + Sync + 'static>() -> (Mirror<V>, MirrorWriter<V>) {
@@ -239,7 +239,7 @@ impl<V: PartialEq + Send + Sync + 'static> MirrorWriter<V> {
     /// let Some(first) = changes.next().await.transpose()? else { unreachable!() };
     /// assert_eq!(first.changes[0].key(), &"config/log");
     /// assert!(config.get("config/log").is_some());
-    /// # keyval::Result::Ok(()) }).unwrap();
+    /// # Ok::<(), keyval::Error>(()) }).unwrap();
     /// ```
     pub fn feed<E>(
         mut self,

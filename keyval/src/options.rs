@@ -201,7 +201,8 @@ pub enum Condition {
     Absent,
     /// The key exists.
     Exists,
-    /// The key was last put at this revision.
+    /// The key was last put at this revision. [`Revision::ZERO`] holds for a key that does not
+    /// exist, as in every compare of revisions.
     Modified(Revision),
     /// The key exists with exactly this value.
     Value(Bytes),

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use keyval::testing::{Fault, Faulty, Operation};
 use keyval::{
     Broker, BrokerExt, ChangeStream, Error, KeyRange, Leases, ListOptions, Maintenance, Memory, Op,
-    Outcome, Result, Revision, Txn, WatchOptions, Watcher,
+    Outcome, Result, RetryPolicy, Revision, StoreExt, Txn, WatchOptions, Watcher,
 };
 use tokio::time::{Instant, timeout};
 
@@ -285,5 +285,60 @@ async fn a_store_that_is_cut_off_can_be_closed() -> Result<()> {
     assert_eq!(store.control().calls(Operation::Close), 1);
     store.control().heal();
     assert!(matches!(store.get("key").await, Err(Error::Closed { .. })));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_cut_off_below_the_whole_stack_is_told_above_it() -> Result<()> {
+    let faulty = Faulty::new(Memory::new());
+    let control = faulty.control();
+    let store = faulty
+        .prefixed("agents/1/")
+        .timeout(Duration::from_secs(5))
+        .retry(RetryPolicy::default())
+        .observe("memory");
+    for i in 0..3 {
+        store.put(i.to_string(), "x").await?;
+    }
+    let options = WatchOptions::default();
+    let mut stream = store.watch_opts(&KeyRange::all(), options).await?;
+    let options = ListOptions::default().with_page(1);
+    let mut listing = store.list_opts(&KeyRange::all(), options).await?;
+    assert!(
+        listing
+            .entries
+            .next()
+            .await
+            .is_some_and(|item| item.is_ok())
+    );
+    control.cut();
+    let collected = listing.collect().await;
+    assert!(
+        matches!(collected, Err(Error::Unavailable { .. })),
+        "never a short list"
+    );
+    is_cut(stream.next().await.transpose(), Outcome::NotApplied);
+    assert!(stream.next().await.is_none());
+    let calls = control.calls(Operation::Put);
+    assert!(store.put("key", "y").await.is_err());
+    assert!(
+        control.calls(Operation::Put) > calls + 1,
+        "it was tried again"
+    );
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_not_tried_again_by_the_stack() -> Result<()> {
+    let faulty = Faulty::new(Memory::new());
+    let control = faulty.control();
+    let store = faulty.retry(RetryPolicy::default());
+    control.fail_next_of(Operation::Put, 1, Fault::answer_lost());
+    let error = store.put("key", "x").await.expect_err("nobody knows");
+    assert!(error.may_have_applied());
+    assert_eq!(control.calls(Operation::Put), 1);
+    control.fail_next_of(Operation::Put, 1, Fault::refused());
+    store.put("key", "y").await?;
+    assert_eq!(store.get("key").await?.map(|entry| entry.version), Some(2));
     Ok(())
 }

@@ -113,6 +113,16 @@ finds! {
         by kv::a_missing_key_is_none;
     a_missing_capability_used_in_silence_is_found: shared(IgnoresThePast)
         by kv::the_past_is_read_as_it_was;
+    transactions_used_in_silence_are_found: shared(IsTooModest)
+        by txn::an_empty_transaction_succeeds;
+    watches_used_in_silence_are_found: shared(IsTooModest)
+        by watch::a_delete_is_delivered;
+    previous_entries_used_in_silence_are_found: shared(IsTooModest)
+        by kv::a_put_returns_the_previous_entry_on_request;
+    leases_used_in_silence_are_found: shared(IsTooModest)
+        by lease::a_lost_lease_is_told;
+    compaction_used_in_silence_is_found: exclusive(IsTooModest)
+        by compact::the_present_state_outlives_a_compaction;
     a_compaction_that_does_nothing_is_found: exclusive(NeverCompacts)
         by compact::what_is_compacted_cannot_be_read;
     a_close_that_does_nothing_is_found: exclusive(NeverCloses)
@@ -125,10 +135,13 @@ finds! {
         by model::a_random_history_is_as_the_model_has_it;
 }
 
-/// A store that cannot do something, and says so, keeps every promise.
-mod a_store_without_history_that_says_so {
+/// A store that can do no more than it must, and says so, keeps every promise.
+mod a_modest_store_is_a_good_store {
+    use super::*;
+
     keyval::conformance! {
-        shared: super::Flawed::new(super::Flaw::HasNoHistory),
-        settings: super::Settings::default().with_cases(32),
+        shared: Flawed::new(Flaw::IsModest),
+        exclusive: Flawed::new(Flaw::IsModest),
+        settings: Settings::default().with_cases(32),
     }
 }

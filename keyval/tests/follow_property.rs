@@ -196,7 +196,7 @@ impl Scene {
     async fn converge(&self, copy: &Mirror<keyval::Bytes>) {
         let present = self.lab.store().status().await.unwrap().revision.unwrap();
         let expected = self.picture().await;
-        for _ in 0..300 {
+        for _ in 0..3_000 {
             let snapshot = copy.snapshot();
             let entries: Vec<Entry> = snapshot
                 .iter()

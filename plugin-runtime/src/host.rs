@@ -257,8 +257,9 @@ impl Member {
             match stage {
                 Stage::Init => plugin.init(context).await,
                 Stage::AfterInit => plugin.after_init(context).await,
-                Stage::Run => Ok(()),
                 Stage::Close => plugin.close().await,
+                // Nothing is called while it runs.
+                Stage::Run => Ok(()),
             }
         }));
         let cause = match timeout(deadline, work).await {

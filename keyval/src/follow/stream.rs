@@ -83,7 +83,7 @@ use crate::watcher::Watcher;
 /// let at = store.put("config/log", "debug").await?;
 /// let Some(second) = updates.next().await.transpose()? else { unreachable!() };
 /// assert_eq!(second.revision(), at);
-/// # keyval::Result::Ok(()) }).unwrap();
+/// # Ok::<(), keyval::Error>(()) }).unwrap();
 /// ```
 pub fn follow<S: Broker + Watcher>(store: S, range: KeyRange, options: FollowOptions) -> Follow<S> {
     let driver = Driver::new(store, range.clone(), options);

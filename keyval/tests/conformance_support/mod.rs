@@ -69,8 +69,10 @@ pub(super) enum Flaw {
     HangsOnGet,
     /// Says that it has no history, and reads the present instead.
     IgnoresThePast,
-    /// Says that it has no history, and says so too when asked.
-    HasNoHistory,
+    /// Can do no more than it must, says so beforehand, and says so when asked.
+    IsModest,
+    /// Says that it can do no more than it must, and does it all the same.
+    IsTooModest,
     /// A compaction does nothing.
     NeverCompacts,
     /// A closed store answers as before.
@@ -98,11 +100,15 @@ impl Flawed {
         self.flaw == flaw
     }
 
-    fn unsupported<T>(&self, operation: &'static str) -> Result<T> {
-        Err(Error::NotSupported {
-            operation,
-            store: self.to_string(),
-        })
+    /// Refuses what a modest store cannot do.
+    fn modestly(&self, needed: bool, operation: &'static str) -> Result<()> {
+        if needed && self.has(Flaw::IsModest) {
+            return Err(Error::NotSupported {
+                operation,
+                store: self.to_string(),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -126,8 +132,11 @@ fn widened(range: &KeyRange) -> KeyRange {
 #[async_trait]
 impl Broker for Flawed {
     fn capabilities(&self) -> Capabilities {
+        if self.has(Flaw::IsModest) || self.has(Flaw::IsTooModest) {
+            return Capabilities::default();
+        }
         let mut capabilities = self.inner.capabilities();
-        if self.has(Flaw::IgnoresThePast) || self.has(Flaw::HasNoHistory) {
+        if self.has(Flaw::IgnoresThePast) {
             capabilities.history = false;
         }
         if self.has(Flaw::SplitsTransactions) {
@@ -140,8 +149,7 @@ impl Broker for Flawed {
         match self.flaw {
             Flaw::HangsOnGet => std::future::pending().await,
             Flaw::IgnoresThePast => options.at = None,
-            Flaw::HasNoHistory if options.at.is_some() => return self.unsupported("get"),
-            _ => {}
+            _ => self.modestly(options.at.is_some(), "reads of the past")?,
         }
         let mut entry = self.inner.get_opts(key, options).await?;
         if self.has(Flaw::TakesEmptyForAbsent) {
@@ -158,10 +166,9 @@ impl Broker for Flawed {
     }
 
     async fn list_opts(&self, range: &KeyRange, mut options: ListOptions) -> Result<Listing> {
-        match self.flaw {
-            Flaw::IgnoresThePast => options.at = None,
-            Flaw::HasNoHistory if options.at.is_some() => return self.unsupported("list"),
-            _ => {}
+        self.modestly(options.at.is_some(), "reads of the past")?;
+        if self.has(Flaw::IgnoresThePast) {
+            options.at = None;
         }
         let widened = if self.has(Flaw::LeaksNeighbours) {
             widened(range)
@@ -195,6 +202,8 @@ impl Broker for Flawed {
     }
 
     async fn put_opts(&self, key: &Key, value: Bytes, mut options: PutOptions) -> Result<PutReply> {
+        self.modestly(options.previous, "previous entries")?;
+        self.modestly(options.lifetime != Lifetime::Permanent, "lifetimes")?;
         if self.has(Flaw::LooksBeforeItLeaps)
             && let Some(Condition::Modified(expected)) = options.only_if
         {
@@ -218,6 +227,7 @@ impl Broker for Flawed {
     }
 
     async fn delete_opts(&self, range: &KeyRange, options: DeleteOptions) -> Result<DeleteReply> {
+        self.modestly(options.previous, "previous entries")?;
         let mut reply = self.inner.delete_opts(range, options).await?;
         if self.has(Flaw::CountsNoDeletes) {
             reply.deleted = 0;
@@ -226,6 +236,7 @@ impl Broker for Flawed {
     }
 
     async fn commit(&self, mut txn: Txn) -> Result<TxnReply> {
+        self.modestly(true, "transactions")?;
         let limit = 16;
         if self.has(Flaw::SplitsTransactions) && txn.then.len() > limit {
             let rest = txn.then.split_off(limit);
@@ -253,6 +264,7 @@ impl Broker for Flawed {
 #[async_trait]
 impl Watcher for Flawed {
     async fn watch_opts(&self, range: &KeyRange, options: WatchOptions) -> Result<ChangeStream> {
+        self.modestly(true, "watches")?;
         let flaw = self.flaw;
         let range = if flaw == Flaw::WatchesNeighbours {
             widened(range)
@@ -342,6 +354,7 @@ fn flawed_changes(
 #[async_trait]
 impl Leases for Flawed {
     async fn grant(&self, ttl: Duration) -> Result<LeaseGrant> {
+        self.modestly(true, "leases")?;
         let mut grant = self.inner.grant(ttl).await?;
         if self.has(Flaw::NeverExpires) {
             let granted = grant.ttl;
@@ -352,6 +365,7 @@ impl Leases for Flawed {
     }
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<Duration> {
+        self.modestly(true, "leases")?;
         if self.has(Flaw::RenewsByWriting) {
             let options = PutOptions::default().with_lease(lease).keep_value();
             for key in self.inner.time_to_live(lease).await?.keys {
@@ -363,10 +377,12 @@ impl Leases for Flawed {
     }
 
     async fn revoke(&self, lease: LeaseId) -> Result<()> {
+        self.modestly(true, "leases")?;
         self.inner.revoke(lease).await
     }
 
     async fn time_to_live(&self, lease: LeaseId) -> Result<LeaseStatus> {
+        self.modestly(true, "leases")?;
         self.inner.time_to_live(lease).await
     }
 }
@@ -378,6 +394,7 @@ impl Maintenance for Flawed {
     }
 
     async fn compact(&self, to: Revision) -> Result<()> {
+        self.modestly(true, "compaction")?;
         if self.has(Flaw::NeverCompacts) {
             return Ok(());
         }

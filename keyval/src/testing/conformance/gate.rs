@@ -6,7 +6,7 @@ use crate::broker::Broker;
 use crate::lease::Leases;
 use crate::options::{DeleteOptions, GetOptions, WatchOptions};
 use crate::revision::Revision;
-use crate::store::{ManagedStore, Store};
+use crate::store::{Maintenance, ManagedStore, Store};
 use crate::testing::conformance::subject::Subject;
 use crate::txn::Txn;
 use crate::watcher::Watcher;
@@ -73,7 +73,6 @@ pub(crate) async fn has_previous<S: Store + ?Sized>(s: &Subject<S>) -> bool {
 
 /// Whether the store has compaction; if not, that it says so.
 pub(crate) async fn has_compaction(s: &Subject<dyn ManagedStore>) -> bool {
-    use crate::store::Maintenance;
     let call = s.store().compact(Revision::new(1));
     s.can(s.capabilities().compact, "compaction", call).await
 }

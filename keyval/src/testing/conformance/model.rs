@@ -481,7 +481,7 @@ impl History<'_> {
     fn how(&self, how: How) -> How {
         How {
             previous: how.previous && self.capabilities.previous,
-            // There is nothing to keep without leases, and nothing to refuse.
+            keep_lifetime: how.keep_lifetime && self.capabilities.leases,
             ..how
         }
     }
