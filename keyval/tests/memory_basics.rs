@@ -100,3 +100,21 @@ async fn a_closed_store_ends_its_watches_and_refuses_everything() {
     assert!(end.is_none());
     assert!(matches!(store.get("a").await, Err(Error::Closed { .. })));
 }
+
+#[tokio::test]
+async fn a_task_that_never_waits_gives_way_to_others() {
+    let store = Memory::new();
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let other = tokio::spawn({
+        let done = done.clone();
+        async move { done.store(true, std::sync::atomic::Ordering::Relaxed) }
+    });
+    // On one thread the other task runs only if this one gives way, which no operation has to.
+    let mut operations = 0;
+    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+        store.get("a").await.unwrap();
+        operations += 1;
+        assert!(operations < 1_000_000, "the other task was never let run");
+    }
+    other.await.unwrap();
+}

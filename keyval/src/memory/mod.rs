@@ -7,6 +7,7 @@ mod index;
 mod interest;
 mod lease;
 mod options;
+mod pace;
 mod read;
 mod reaper;
 mod shared;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::StreamExt;
-use tokio::task::{coop, yield_now};
+use tokio::task::yield_now;
 
 use crate::broker::Broker;
 use crate::capability::Capabilities;
@@ -17,6 +17,7 @@ use crate::key::Key;
 use crate::lease::{LeaseGrant, LeaseStatus, Leases};
 use crate::lease_id::LeaseId;
 use crate::memory::options::MemoryOptions;
+use crate::memory::pace::pace;
 use crate::memory::read::Frozen;
 use crate::memory::reaper;
 use crate::memory::shared::Shared;
@@ -75,7 +76,7 @@ impl Memory {
     async fn frozen(&self, range: &KeyRange, options: &ListOptions) -> Result<Frozen> {
         range.check()?;
         options.check()?;
-        coop::consume_budget().await;
+        pace().await;
         Frozen::new(&self.shared, range, options)
     }
 }
@@ -115,7 +116,7 @@ impl Broker for Memory {
 
     async fn get_opts(&self, key: &Key, options: GetOptions) -> Result<Option<Entry>> {
         key.check()?;
-        coop::consume_budget().await;
+        pace().await;
         self.shared.read(|state| {
             let slot = state.index.get(key.as_bytes());
             let Some(at) = options.at else {
@@ -146,7 +147,7 @@ impl Broker for Memory {
     async fn put_opts(&self, key: &Key, value: Bytes, options: PutOptions) -> Result<PutReply> {
         options.check(key, &value)?;
         self.check_size(key.len() + value.len())?;
-        coop::consume_budget().await;
+        pace().await;
         let reply = self
             .shared
             .write(|state, after| txn::put(state, key, value, &options, after))?;
@@ -158,7 +159,7 @@ impl Broker for Memory {
 
     async fn delete_opts(&self, range: &KeyRange, options: DeleteOptions) -> Result<DeleteReply> {
         range.check()?;
-        coop::consume_budget().await;
+        pace().await;
         self.shared.write(|state, after| {
             let mut commit = state.begin();
             let (deleted, prev) = commit.delete(range, options.previous);
@@ -172,7 +173,7 @@ impl Broker for Memory {
 
     async fn commit(&self, txn: Txn) -> Result<TxnReply> {
         txn.check(&self.capabilities())?;
-        coop::consume_budget().await;
+        pace().await;
         let grants = txn
             .then
             .iter()
@@ -193,7 +194,7 @@ impl Watcher for Memory {
     async fn watch_opts(&self, range: &KeyRange, options: WatchOptions) -> Result<ChangeStream> {
         range.check()?;
         options.check()?;
-        coop::consume_budget().await;
+        pace().await;
         let (after, stream) = WatchStream::open(&self.shared, range, &options)?;
         Ok(ChangeStream::new(after, stream))
     }
