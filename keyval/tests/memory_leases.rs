@@ -234,3 +234,65 @@ async fn a_closed_or_dropped_store_leaves_no_task_behind() {
     sleep(Duration::from_millis(1)).await;
     assert_eq!(tasks(), before);
 }
+
+fn idle_runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn a_close_does_not_wait_for_a_runtime_that_stands_still() {
+    let store = Memory::new();
+    let still = idle_runtime();
+    still.block_on(store.grant(seconds(60))).unwrap();
+    let closed = idle_runtime().block_on(async { timeout(seconds(10), store.close()).await });
+    closed
+        .expect("close must not wait for the other runtime")
+        .unwrap();
+    drop(still);
+}
+
+#[test]
+fn a_watcher_learns_of_an_expiry_whatever_becomes_of_other_runtimes() {
+    let store = Memory::with_options(MemoryOptions::default().with_min_ttl(seconds(1)));
+    let still = idle_runtime();
+    let working = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let gone = working.block_on(async {
+        let mut changes = watch(&store).await;
+        let (told, tell) = tokio::sync::oneshot::channel();
+        let watching = tokio::spawn(async move {
+            let put = next(&mut changes).await;
+            told.send(()).unwrap();
+            (put, next(&mut changes).await)
+        });
+        put_with(&store, "key", Lifetime::Ttl(seconds(1))).await;
+        tell.await.unwrap();
+        // The last grant comes from a runtime that nobody drives from then on.
+        let other = store.clone();
+        let still = &still;
+        std::thread::scope(|scope| {
+            scope.spawn(move || still.block_on(other.grant(seconds(60))).unwrap());
+        });
+        timeout(seconds(20), watching).await
+    });
+    let (_, gone) = gone.expect("the expiry must reach the watcher").unwrap();
+    assert!(matches!(gone.changes[..], [Change::Delete { .. }]));
+}
+
+#[tokio::test]
+async fn a_least_ttl_beyond_all_bounds_cuts_no_transaction_in_two() {
+    let store = Memory::with_options(MemoryOptions::default().with_min_ttl(Duration::MAX));
+    let ttl = PutOptions::default().with_ttl(seconds(5));
+    let txn = Txn::new()
+        .then(Op::put("a", "1"))
+        .then(Op::Put("b".into(), "2".into(), ttl));
+    let revision = store.commit(txn).await.unwrap().revision;
+    let listing = store.list(KeyRange::all()).await.unwrap();
+    assert_eq!(
+        (listing.revision, listing.collect().await.unwrap().len()),
+        (revision, 2)
+    );
+}

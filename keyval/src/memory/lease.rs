@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::lease::LeaseStatus;
 use crate::lease_id::LeaseId;
+use crate::options::Lifetime;
 
 #[derive(Debug)]
 struct Lease {
@@ -34,7 +35,8 @@ impl LeaseTable {
         Self {
             leases: HashMap::new(),
             deadlines: BTreeSet::new(),
-            min_ttl,
+            // So that no grant can fail: a transaction has changed things by then.
+            min_ttl: min_ttl.min(Lifetime::MAX_TTL),
             numbers: RandomState::new(),
             count: 0,
         }

@@ -17,9 +17,9 @@ use crate::revision::Revision;
 pub(crate) struct Shared {
     pub(crate) options: MemoryOptions,
     state: RwLock<State>,
-    /// The task that ends leases at their deadline, while there are any.
-    pub(crate) reaper: Mutex<Option<Reaper>>,
-    /// Tells the reaper that a lease was granted.
+    /// The tasks that end leases at their deadline, one on each runtime in use.
+    pub(crate) reapers: Mutex<Vec<Reaper>>,
+    /// Tells the reapers that a lease was granted.
     pub(crate) granted: Arc<Notify>,
     signs: Arc<Signs>,
 }
@@ -30,7 +30,7 @@ impl Shared {
         Self {
             options,
             state: RwLock::new(State::new(options, signs.clone())),
-            reaper: Mutex::new(None),
+            reapers: Mutex::default(),
             granted: Arc::new(Notify::new()),
             signs,
         }

@@ -73,6 +73,12 @@ impl Memory {
         Ok(())
     }
 
+    /// Lets those who end leases know that there is one more.
+    fn granted(&self) {
+        reaper::ensure(&self.shared);
+        self.shared.granted.notify_waiters();
+    }
+
     async fn frozen(&self, range: &KeyRange, options: &ListOptions) -> Result<Frozen> {
         range.check()?;
         options.check()?;
@@ -152,7 +158,7 @@ impl Broker for Memory {
             .shared
             .write(|state, after| txn::put(state, key, value, &options, after))?;
         if reply.lease.is_some() {
-            reaper::ensure(&self.shared);
+            self.granted();
         }
         Ok(reply)
     }
@@ -183,7 +189,7 @@ impl Broker for Memory {
             .shared
             .write(|state, after| txn::commit(state, txn, after))?;
         if grants {
-            reaper::ensure(&self.shared);
+            self.granted();
         }
         Ok(reply)
     }
@@ -204,7 +210,7 @@ impl Watcher for Memory {
 impl Leases for Memory {
     async fn grant(&self, ttl: Duration) -> Result<LeaseGrant> {
         let (id, ttl) = self.shared.write(|state, _| txn::grant(state, ttl))?;
-        reaper::ensure(&self.shared);
+        self.granted();
         Ok(LeaseGrant { id, ttl })
     }
 
@@ -249,10 +255,8 @@ impl Maintenance for Memory {
 
     async fn close(&self) -> Result<()> {
         self.shared.close();
-        let reaper = self.shared.reaper.lock().take();
-        if let Some(reaper) = reaper {
-            reaper.stop().await;
-        }
+        let reapers = std::mem::take(&mut *self.shared.reapers.lock());
+        reaper::stop(reapers).await;
         Ok(())
     }
 }
