@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::connector::Connector;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::memory::options::MemoryOptions;
 use crate::memory::store::Memory;
 
@@ -41,6 +41,50 @@ impl MemoryConfig {
         options.retain_for = self.retain_for;
         options
     }
+
+    /// Refuses what makes no sense.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a limit of zero, for a least TTL below a millisecond, and for a
+    /// retention that keeps nothing for those who watch.
+    pub fn check(&self) -> Result<()> {
+        let short =
+            |time: Option<Duration>| time.is_some_and(|time| time < Duration::from_millis(1));
+        for (setting, refused, remedy) in [
+            (
+                "max_txn_ops",
+                self.max_txn_ops == Some(0),
+                "allow at least 1",
+            ),
+            (
+                "max_request_bytes",
+                self.max_request_bytes == Some(0),
+                "allow at least 1",
+            ),
+            (
+                "min_ttl",
+                short(self.min_ttl),
+                "in YAML a bare number is nanoseconds: write a unit",
+            ),
+            (
+                "retain_revisions",
+                self.retain_revisions == Some(0),
+                "keep at least 1, or leave it out",
+            ),
+            (
+                "retain_for",
+                short(self.retain_for),
+                "in YAML a bare number is nanoseconds: write a unit",
+            ),
+        ] {
+            if refused {
+                return Err(Error::invalid(format!(
+                    "the in-memory store is configured with too little {setting}: {remedy}"
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Makes in-memory stores: each connection is a new, empty store of its own.
@@ -53,6 +97,7 @@ impl Connector for MemoryConnector {
     const BACKEND: &'static str = "memory";
 
     async fn connect(config: &Self::Config) -> Result<Self::Store> {
+        config.check()?;
         Ok(Memory::with_options(config.options()))
     }
 }
