@@ -478,3 +478,23 @@ fn nobody_can_compact_or_close_a_store_through_a_scope() {
     <Prefixed<Arc<dyn keyval::ManagedStore>> as NotManaged<_>>::check();
     <Memory as NotManaged<Managed>>::check();
 }
+
+#[tokio::test]
+async fn an_error_through_a_scope_names_the_key_as_the_caller_does() {
+    let store = Memory::new().prefixed("outer/").prefixed("inner/");
+    for options in [
+        PutOptions::default().keep_value(),
+        PutOptions::default().with_lifetime(Lifetime::Keep),
+    ] {
+        let error = store
+            .put_opts(&"key".into(), Bytes::new(), options)
+            .await
+            .unwrap_err();
+        let told = error.to_string();
+        assert!(
+            told.contains("\"key\"") && !told.contains("inner"),
+            "{told}"
+        );
+        assert!(!told.contains("outer"), "{told}");
+    }
+}

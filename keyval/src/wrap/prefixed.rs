@@ -337,13 +337,26 @@ fn strip_changes(scope: &Prefix, changes: &mut Changes) -> Result<()> {
 
 /// The same result, its error naming keys as the caller does.
 fn strip_error<T>(scope: &Prefix, result: Result<T>) -> Result<T> {
-    match result {
-        Err(Error::DuplicateKey { mut key }) => {
-            strip_key(scope, &mut key, "commit")?;
-            Err(Error::DuplicateKey { key })
+    let mut error = match result {
+        Err(error) => error,
+        done => return done,
+    };
+    match &mut error {
+        Error::DuplicateKey { key } => strip_key(scope, key, "commit")?,
+        // Stores quote the keys and ranges that they name.
+        Error::Unavailable { message, .. }
+        | Error::Denied { message }
+        | Error::Unauthenticated { message }
+        | Error::StorageFull { message }
+        | Error::Invalid { message }
+        | Error::Backend { message, .. }
+            if !scope.is_empty() =>
+        {
+            *message = message.replace(&format!("\"{scope}"), "\"");
         }
-        result => result,
+        _ => {}
     }
+    Err(error)
 }
 
 /// The foreign key is not named: what lies outside the scope is not shown, not even in an error.
