@@ -189,7 +189,7 @@ impl Feed {
         let share = Arc::new(Semaphore::new(QUEUE_BYTES));
         let mut heard = Instant::now();
         loop {
-            let ask_at = self.progress.map(|every| heard + every);
+            let ask_at = self.progress.and_then(|every| heard.checked_add(every));
             let received = tokio::select! {
                 biased;
                 () = client.closing().cancelled() => return Some(client.closed()),

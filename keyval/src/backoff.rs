@@ -19,7 +19,9 @@ pub struct BackoffPolicy {
     pub max: Duration,
     /// How much the bound grows from wait to wait; 2 by default.
     pub factor: f64,
-    /// After this time without a failure the bound is the first one again; 30 s by default.
+    /// After this time without a failure the bound is the first one again; 5 s by default, the longest
+    /// wait: a store that keeps failing sooner is asked ever less often, one that has worked for
+    /// longer is asked again at once.
     pub reset_after: Duration,
 }
 
@@ -29,7 +31,7 @@ impl Default for BackoffPolicy {
             initial: Duration::from_millis(100),
             max: Duration::from_secs(5),
             factor: 2.0,
-            reset_after: Duration::from_secs(30),
+            reset_after: Duration::from_secs(5),
         }
     }
 }

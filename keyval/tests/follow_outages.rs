@@ -453,3 +453,22 @@ async fn a_store_without_history_resyncs_after_each_outage() -> keyval::Result<(
     }
     Ok(())
 }
+
+#[tokio::test(start_paused = true)]
+async fn times_beyond_all_bounds_mean_never() -> keyval::Result<()> {
+    let lab = Lab::new();
+    let options = keyval::FollowOptions::default()
+        .with_lost_after(Duration::MAX)
+        .with_silence(Duration::MAX)
+        .with_operation_timeout(Duration::MAX)
+        .with_verify_every(Duration::MAX);
+    let mut updates = lab.follow_opts(options);
+    start(&mut updates).await;
+    lab.cut();
+    let seen = lab.store().put("a/1", "during").await?;
+    assert_eq!(
+        words(&next_changes(&mut updates).await),
+        [format!("+a/1=during@{seen}")]
+    );
+    Ok(())
+}

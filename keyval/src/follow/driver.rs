@@ -225,7 +225,9 @@ async fn within<T>(
     }))
 }
 
-/// Give or take a tenth, so that followers that began together do not check together.
+/// Give or take a tenth, so that followers that began together do not check together; at most
+/// about 30 years, which is never.
 fn jittered(time: Duration) -> Duration {
+    let time = time.min(Duration::from_secs(30 * 365 * 24 * 3600));
     time.mul_f64(0.9 + 0.2 * fastrand::f64())
 }

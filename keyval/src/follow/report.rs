@@ -17,6 +17,9 @@ use crate::follow::options::FollowOptions;
 use crate::follow::state::{FollowState, Outage};
 use crate::range::KeyRange;
 
+/// Beyond this, `lost_after` is never; clocks cannot count to every time.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
 /// Tells of one follower.
 #[derive(Debug)]
 pub(super) struct Report {
@@ -117,7 +120,7 @@ impl Report {
             _ => None,
         };
         if let Some(outage) = outage {
-            let at = outage.since + self.lost_after;
+            let at = outage.since + self.lost_after.min(FAR);
             if let Ok(output) = tokio::time::timeout_at(at, &mut work).await {
                 return output;
             }
