@@ -68,7 +68,8 @@ pub enum Error {
     Compacted {
         /// The revision that was asked for.
         requested: Revision,
-        /// The oldest revision that can still be read, where the store tells it.
+        /// The revision to which the store was compacted, where the store tells it: the oldest that
+        /// can still be read. Changes can be watched from the one after it.
         oldest: Option<Revision>,
     },
     /// The revision that was asked for lies in the future of this store.
@@ -329,7 +330,7 @@ impl Error {
 
 fn oldest_text(oldest: Option<&Revision>) -> impl fmt::Display {
     oldest.map_or_else(String::new, |oldest| {
-        format!(": the oldest that is kept is {oldest}")
+        format!(": the store was compacted to {oldest}")
     })
 }
 
@@ -409,7 +410,7 @@ mod tests {
         let texts: Vec<_> = one_of_each().iter().map(Error::to_string).collect();
         for expected in [
             "get did not end within 3s",
-            "revision 3 has been compacted: the oldest that is kept is 9",
+            "revision 3 has been compacted: the store was compacted to 9",
             "revision 9 is in the future: the store is at 3",
             "lease ff does not exist: it expired, was revoked or was never granted",
             "the request is too large: 2000000 bytes where the limit is 1572864",
