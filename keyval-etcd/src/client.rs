@@ -66,8 +66,10 @@ impl Client {
     pub(crate) async fn connect(config: &EtcdConfig, environment: &Environment) -> Result<Self> {
         config.check()?;
         let mut nodes = Vec::new();
-        for endpoint in config.resolve_endpoints(environment)? {
-            nodes.push(node(&endpoint, config).await?);
+        let endpoints = config.resolve_endpoints(environment)?;
+        for (at, endpoint) in endpoints.iter().enumerate() {
+            let address = address(endpoint).map_err(|why| not_an_endpoint(at, why))?;
+            nodes.push(node(at, address, config).await?);
         }
         let names: Vec<&str> = nodes.iter().map(|node| &*node.endpoint).collect();
         let name = format!("etcd({})", names.join(","));
@@ -198,10 +200,9 @@ impl Client {
     }
 }
 
-async fn node(endpoint: &str, config: &EtcdConfig) -> Result<Node> {
-    let address = address(endpoint)?;
+async fn node(at: usize, address: &str, config: &EtcdConfig) -> Result<Node> {
     let transport = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|_| not_an_endpoint("it is not a host and a port"))?
+        .map_err(|_| not_an_endpoint(at, "it is not a host and a port"))?
         .connect_timeout(config.dial_timeout)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(PING_EVERY)
@@ -230,34 +231,34 @@ async fn stub(transport: &Endpoint, options: ConnectOptions) -> Result<Stub> {
         .map_err(|failure| Error::backend(error::words(&failure), Outcome::NotApplied))
 }
 
-/// The host and the port of an endpoint. An endpoint that is refused may hold a password, so that
-/// it is not shown.
-fn address(endpoint: &str) -> Result<&str> {
+/// The host and the port of an endpoint, or why it is none.
+fn address(endpoint: &str) -> Result<&str, &'static str> {
     let address = match endpoint.split_once("://") {
         Some(("http", rest)) => rest.strip_suffix('/').unwrap_or(rest),
         Some(("https", _)) => {
-            return Err(not_an_endpoint(
-                "it begins with https://, and TLS to etcd is not supported yet",
-            ));
+            return Err("it begins with https://, and TLS to etcd is not supported yet");
         }
-        Some(_) => return Err(not_an_endpoint("it begins with an unknown scheme")),
+        Some(_) => return Err("it begins with an unknown scheme"),
         None => endpoint,
     };
     let Some((host, port)) = address.rsplit_once(':') else {
-        return Err(not_an_endpoint("it has no port"));
+        return Err("it has no port");
     };
     if host.is_empty() || host.contains(['@', '/', '?', '#', ' ']) {
-        return Err(not_an_endpoint("it is not just a host and a port"));
+        return Err("it is not just a host and a port");
     }
     if port.parse::<u16>().is_err() {
-        return Err(not_an_endpoint("its port is not a number up to 65535"));
+        return Err("its port is not a number up to 65535");
     }
     Ok(address)
 }
 
-fn not_an_endpoint(why: &str) -> Error {
+/// Names an endpoint by its place: one that is refused may hold a password, so it is not shown.
+fn not_an_endpoint(at: usize, why: &str) -> Error {
     Error::invalid(format!(
-        "an endpoint in the etcd configuration is none: {why}; write host:port or http://host:port"
+        "etcd endpoint number {}, of the configuration or of ETCD_ENDPOINTS, is of no use: {why}; \
+         write host:port or http://host:port",
+        at + 1
     ))
 }
 
@@ -293,7 +294,7 @@ async fn first_to_answer(nodes: &[Node], within: Duration, name: &str) -> Result
 
 #[cfg(test)]
 mod tests {
-    use super::address;
+    use super::{address, not_an_endpoint};
 
     #[test]
     fn an_endpoint_is_a_host_and_a_port() {
@@ -320,8 +321,11 @@ mod tests {
             "http://a:1/path",
             "a b:1",
         ] {
-            let told = address(endpoint).unwrap_err().to_string();
-            assert!(!told.contains("secret"), "{told}");
+            let told = not_an_endpoint(1, address(endpoint).unwrap_err()).to_string();
+            assert!(
+                told.contains("number 2") && !told.contains("secret"),
+                "{told}"
+            );
         }
     }
 }

@@ -146,11 +146,20 @@ impl EtcdConfig {
     /// Refuses what makes no sense.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a timeout or a limit of zero.
+    /// [`Error::Invalid`] for a timeout below a millisecond or a limit of zero.
     pub(crate) fn check(&self) -> Result<()> {
+        for (key, timeout) in [
+            ("dial-timeout", self.dial_timeout),
+            ("operation-timeout", self.operation_timeout),
+        ] {
+            if timeout < Duration::from_millis(1) {
+                return Err(Error::invalid(format!(
+                    "the etcd configuration sets {key} to {timeout:?}, in which nothing can be \
+                     done: a bare number is nanoseconds, so write a unit, as in 3s"
+                )));
+            }
+        }
         for (key, zero) in [
-            ("dial-timeout", self.dial_timeout.is_zero()),
-            ("operation-timeout", self.operation_timeout.is_zero()),
             ("max-txn-ops", self.max_txn_ops == 0),
             ("max-request-bytes", self.max_request_bytes == 0),
         ] {
@@ -260,10 +269,11 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_no_timeout_and_no_limit() {
+    fn next_to_nothing_is_no_timeout_and_no_limit() {
         for text in [
             "dial-timeout: 0s",
             "operation-timeout: 0s",
+            "dial-timeout: 5",
             "max-txn-ops: 0",
             "max-request-bytes: 0",
         ] {

@@ -83,7 +83,13 @@ impl<'a> Call<'a> {
 
 impl fmt::Display for Call<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of \"{}\"", self.operation, self.subject)
+        let mut subject = self.subject.to_string();
+        // A key can be as long as a request; its beginning says which one it is.
+        if let Some((end, _)) = subject.char_indices().nth(200) {
+            subject.truncate(end);
+            subject.push_str("..");
+        }
+        write!(f, "{} of \"{subject}\"", self.operation)
     }
 }
 
