@@ -134,3 +134,30 @@ fn without_the_demo_it_runs_until_a_signal_and_ends_in_order() {
         assert_eq!(last.as_deref(), Some("closed in order: interfaces, store"));
     }
 }
+
+#[cfg(all(unix, feature = "etcd"))]
+#[test]
+fn a_signal_ends_it_while_the_store_does_not_answer() {
+    // Connections are taken up by the system, and nobody ever answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = format!(
+        "backend: etcd\netcd:\n  endpoints: [\"{}\"]\n  dial-timeout: 60s\n",
+        silent.local_addr().unwrap()
+    );
+    std::fs::write(folder.path().join("store.yaml"), yaml).unwrap();
+    let mut running = agent()
+        .args(["--config-dir", folder.path().to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The agent has begun to connect once somebody is at the door.
+    let (_connection, _) = silent.accept().unwrap();
+    let began = std::time::Instant::now();
+    let killed = Command::new("kill")
+        .args(["-TERM", &running.id().to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+    assert!(running.wait().unwrap().success());
+    assert!(began.elapsed() < std::time::Duration::from_secs(10));
+}

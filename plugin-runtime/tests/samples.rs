@@ -113,6 +113,6 @@ fn the_etcd_sample_states_the_defaults() {
 
     let sample: Sample = parse("store.yaml", &text("etcd/store.yaml")).unwrap();
     assert_eq!(sample.backend, "etcd");
-    let defaults = keyval_etcd::EtcdConfig::default().with_endpoints(["127.0.0.1:2379"]);
+    let defaults = keyval_etcd::EtcdConfig::default();
     assert_eq!(sample.etcd, defaults);
 }

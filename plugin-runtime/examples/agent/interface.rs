@@ -27,6 +27,8 @@ impl Interface {
 impl fmt::Display for Interface {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.up { "up" } else { "down" };
-        write!(f, "{:<12}  mtu {:<5}  {state}", self.address, self.mtu)
+        // Whoever can write to the store is not to write to the terminal.
+        let address = self.address.escape_debug().to_string();
+        write!(f, "{address:<12}  mtu {:<5}  {state}", self.mtu)
     }
 }

@@ -1,6 +1,7 @@
 //! The plugin that owns the typed handle on the agent's interfaces, and follows them.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use futures::StreamExt;
 use keyval::{
@@ -78,19 +79,44 @@ impl Plugin for Interfaces {
         let mut updates = self.store.follow_opts(KeyRange::all(), options);
         let (store, seen, status) = (self.store.clone(), self.seen.clone(), cx.status().clone());
         let mut known = Seen::default();
+        let mut link = updates.inner().state();
         cx.spawn("follow", async move |stop| {
-            while let Some(Some(update)) = stop.run_until_cancelled(updates.next()).await {
-                let update = update?;
+            loop {
+                let update = tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    Ok(()) = link.changed() => {
+                        match link.borrow_and_update().outage() {
+                            Some(outage) => status.degraded(format!("cut off: {}", outage.cause)),
+                            None => status.ok_with(known.to_string()),
+                        }
+                        continue;
+                    }
+                    update = updates.next() => update,
+                };
+                let update = match update {
+                    Some(Ok(update)) => update,
+                    // The follower goes on, unless it can never succeed: it ends then.
+                    Some(Err(error)) => {
+                        status.error(error.to_string());
+                        continue;
+                    }
+                    None => return Ok(()),
+                };
                 show(&store, &update).await;
                 // Reported before it is passed on: who has seen it finds the status up to date.
                 known.take(&update);
-                let (count, revision) = (known.keys.len(), known.revision);
-                status.ok_with(format!("{count} interfaces at revision {revision}"));
+                status.ok_with(known.to_string());
                 seen.send_replace(known.clone());
             }
-            Ok(())
         });
         Ok(())
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (count, revision) = (self.keys.len(), self.revision);
+        write!(f, "{count} interfaces at revision {revision}")
     }
 }
 
@@ -159,7 +185,7 @@ fn described(entry: &Entry<Decoded<Interface>>) -> String {
         Ok(interface) => interface.to_string(),
         Err(error) => format!("cannot be decoded: {}", error.message),
     };
-    format!("{:<6}{value}", entry.key.to_string())
+    format!("{:<4}  {value}", entry.key.to_string())
 }
 
 /// What a put changed, if it is worth telling.

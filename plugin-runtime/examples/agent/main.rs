@@ -17,7 +17,8 @@ use std::process::ExitCode;
 use keyval::{Prefix, StoreExt};
 use keyval_proto::{Protobuf, Typed};
 use plugin_runtime::{
-    Backends, BoxError, ConfigDir, Host, KvPlugin, State, StatusHandle, shutdown_signal,
+    AgentStatus, Backends, BoxError, ConfigDir, Host, KvPlugin, State, StatusHandle,
+    shutdown_signal,
 };
 use tokio::sync::oneshot;
 
@@ -34,7 +35,7 @@ async fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(problem) => {
-            eprintln!("error: {problem}\n\n{USAGE}");
+            screen::error(format_args!("{problem}\n\n{USAGE}"));
             return ExitCode::from(2);
         }
     };
@@ -42,7 +43,7 @@ async fn main() -> ExitCode {
     match run(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            screen::error(error);
             ExitCode::FAILURE
         }
     }
@@ -69,20 +70,37 @@ async fn run(options: Options) -> Result<(), BoxError> {
     let signal = shutdown_signal();
     let shown = status.clone();
     let shutdown = async move {
-        if options.demo {
-            tokio::select! {
-                () = signal => {}
-                _ = end => {}
+        let work = async {
+            if options.demo {
+                // Also if the demo ends without a word.
+                let _ = end.await;
+            } else {
+                show(&shown).await;
             }
-            return;
+        };
+        tokio::select! {
+            () = signal => {}
+            () = work => {}
         }
-        shown.wait_for(|agent| agent.state() <= State::Ok).await;
-        screen::line(format_args!("\n{}\n\nCtrl-C stops it.\n", shown.current()));
-        signal.await;
     };
     host.run(shutdown).await?;
     screen::line(format_args!("\nclosed in order: {}", closed(&status)));
     Ok(())
+}
+
+/// Shows the status once every plugin is up, and whenever the state of the agent changes after.
+async fn show(status: &StatusHandle) {
+    let is_up = |agent: &AgentStatus| {
+        let mut states = agent.plugins.iter().map(|plugin| plugin.state);
+        states.all(|state| state != State::Init)
+    };
+    let mut agent = status.wait_for(is_up).await;
+    screen::line(format_args!("\n{agent}\n\nCtrl-C stops it.\n"));
+    loop {
+        let before = agent.state();
+        agent = status.wait_for(|agent| agent.state() != before).await;
+        screen::line(format_args!("\n{agent}\n"));
+    }
 }
 
 /// The folder with the YAML files, and what the environment says in place of them.

@@ -11,6 +11,11 @@ pub(crate) fn line(text: impl Display) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
+/// Prints what went wrong, to standard error.
+pub(crate) fn error(text: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "error: {text}");
+}
+
 /// Prints what happened, at which revision if it is the first thing of it.
 pub(crate) fn update(revision: Option<Revision>, word: &str, text: &str) {
     let revision = revision.map(|revision| revision.to_string());
