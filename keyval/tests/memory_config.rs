@@ -14,19 +14,22 @@ async fn what_is_configured_is_what_the_store_tells() {
 
 #[tokio::test]
 async fn a_limit_or_a_retention_of_nothing_is_refused_by_name() {
-    let configs: [(&str, fn(&mut MemoryConfig)); 5] = [
-        ("max_txn_ops", |config| config.max_txn_ops = Some(0)),
+    type Set = fn(&mut MemoryConfig);
+    let configs: [(&str, Set); 5] = [
+        ("max_txn_ops", |config| {
+            config.max_txn_ops = Some(0);
+        }),
         ("max_request_bytes", |config| {
-            config.max_request_bytes = Some(0)
+            config.max_request_bytes = Some(0);
         }),
         ("min_ttl", |config| {
-            config.min_ttl = Some(Duration::from_nanos(5))
+            config.min_ttl = Some(Duration::from_nanos(5));
         }),
         ("retain_revisions", |config| {
-            config.retain_revisions = Some(0)
+            config.retain_revisions = Some(0);
         }),
         ("retain_for", |config| {
-            config.retain_for = Some(Duration::ZERO)
+            config.retain_for = Some(Duration::ZERO);
         }),
     ];
     for (setting, set) in configs {
