@@ -36,6 +36,8 @@ const WATCH_CONNECTION_WINDOW: u32 = 1 << 30;
 pub(crate) struct Node {
     /// The address, as errors show it.
     pub(crate) endpoint: Arc<str>,
+    /// The connection of the calls.
+    pub(crate) channel: Channel,
     pub(crate) kv: KvClient,
     pub(crate) lease: LeaseClient,
     pub(crate) maintenance: MaintenanceClient,
@@ -212,10 +214,13 @@ async fn node(at: usize, address: &str, config: &EtcdConfig) -> Result<Node> {
         .clone()
         .initial_stream_window_size(WATCH_STREAM_WINDOW)
         .initial_connection_window_size(WATCH_CONNECTION_WINDOW);
-    let calls = stub(&transport, ConnectOptions::new()).await?;
-    let watches = stub(&watches, ConnectOptions::new().with_require_leader(true)).await?;
+    let channel = Channel::Tonic(transport.connect_lazy());
+    let calls = stub(channel.clone(), ConnectOptions::new()).await?;
+    let watches = Channel::Tonic(watches.connect_lazy());
+    let watches = stub(watches, ConnectOptions::new().with_require_leader(true)).await?;
     Ok(Node {
         endpoint: address.into(),
+        channel,
         kv: calls.kv_client().max_decoding_message_size(usize::MAX),
         lease: calls.lease_client(),
         maintenance: calls.maintenance_client(),
@@ -223,8 +228,7 @@ async fn node(at: usize, address: &str, config: &EtcdConfig) -> Result<Node> {
     })
 }
 
-async fn stub(transport: &Endpoint, options: ConnectOptions) -> Result<Stub> {
-    let channel = Channel::Tonic(transport.connect_lazy());
+async fn stub(channel: Channel, options: ConnectOptions) -> Result<Stub> {
     // Without a user this asks nothing of the server.
     Stub::from_channel(channel, Some(options))
         .await

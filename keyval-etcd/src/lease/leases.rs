@@ -1,5 +1,6 @@
 //! Leases on etcd: whole seconds, and numbers chosen here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,20 +22,12 @@ impl Leases for EtcdStore {
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<Duration> {
         let call = Call::write("keep_alive", &lease).of_lease(Some(lease));
+        let id = convert::wire_lease(lease);
         let ttl = self
             .client
             .call(call, |node| {
-                let mut leases = node.lease.clone();
-                async move {
-                    // The stub answers its first request itself, without the TTL: the second tells it.
-                    let (mut keeper, mut replies) =
-                        leases.keep_alive(convert::wire_lease(lease)).await?;
-                    keeper.keep_alive().await?;
-                    let reply = replies.message().await?;
-                    reply.map(|reply| reply.ttl()).ok_or_else(|| {
-                        etcd_client::Error::WatchError("the lease stream ended".to_owned())
-                    })
-                }
+                let (renewals, node) = (Arc::clone(&self.renewals), node.clone());
+                async move { renewals.renew(&node.endpoint, &node.channel, id).await }
             })
             .await?;
         if ttl <= 0 {
