@@ -1,5 +1,6 @@
 //! Promises of writes that are tried again although an answer was lost.
 
+#![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
 
 use std::time::Duration;
