@@ -1,7 +1,9 @@
-//! What programs build on a store again and again, written once for every store.
+//! What programs build on a store again and again, written once over any of them.
 
 mod keeper;
+mod once;
 mod session;
 
-pub use crate::recipes::keeper::LeaseKeeper;
-pub use crate::recipes::session::{LossCause, Session, SessionOptions, SessionState};
+pub use self::keeper::LeaseKeeper;
+pub use self::once::{commit_once, put_once};
+pub use self::session::{LossCause, Session, SessionOptions, SessionState};
