@@ -1,5 +1,6 @@
 //! The life of a session: keep the lease, replace it when it is lost, revoke it at the end.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use futures::future::{Either, join_all, select};
@@ -15,29 +16,42 @@ use crate::recipes::session::state::LossCause;
 use crate::recipes::session::tenure::Tenure;
 
 /// Keeps a session until its last handle is dropped or it is closed, or the store is.
-pub(super) async fn drive(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
-    let last_word = LastWord(&shared);
+pub(super) fn drive(
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + Send {
+    // Made at once: a future that is dropped before its first poll is an end too.
+    let last_word = LastWord(shared);
+    async move {
+        let shared = &last_word.0;
+        let result = live(shared, &mut stop).await;
+        shared.announce_end(result);
+    }
+}
+
+/// Keeps the lease and replaces it, until it is time to end; says what failed at the end.
+async fn live(shared: &Shared, stop: &mut watch::Receiver<bool>) -> Result<()> {
     let mut tenure = shared.present();
     // Leases that are lost to us, and may live in the store all the same.
     let mut given_up = Vec::new();
     loop {
         let cause = tokio::select! {
             biased;
-            () = told_to_stop(&mut stop) => break,
-            cause = keep(&shared, &tenure, &mut given_up) => cause,
+            () = told_to_stop(stop) => break,
+            cause = keep(shared, &tenure, &mut given_up) => cause,
         };
         tenure.lose(cause.clone());
         match cause {
-            LossCause::Closed => return,
+            LossCause::Closed => return Ok(()),
             LossCause::Revoked => {}
             LossCause::Expired { .. } => given_up.push(tenure.lease()),
         }
         shared.announce_loss(&tenure, cause);
         if !shared.options.regrant {
-            told_to_stop(&mut stop).await;
+            told_to_stop(stop).await;
             break;
         }
-        match grant_anew(&shared, &mut stop).await {
+        match grant_anew(shared, stop).await {
             Ok(granted) => tenure = granted,
             Err(Stopped) => break,
         }
@@ -47,9 +61,7 @@ pub(super) async fn drive(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) 
     }
     // Told before the store is asked: from here on nobody may rely on the lease.
     tenure.lose(LossCause::Closed);
-    let result = give_back(&shared, given_up).await;
-    shared.announce_end(result);
-    drop(last_word);
+    give_back(shared, given_up).await
 }
 
 /// Renews a lease until it is lost; first of all, after a loss, it puts the keys again.
@@ -178,9 +190,9 @@ async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
 }
 
 /// Tells the end even if the driver is dropped half-way, with its runtime.
-struct LastWord<'a>(&'a Shared);
+struct LastWord(Arc<Shared>);
 
-impl Drop for LastWord<'_> {
+impl Drop for LastWord {
     fn drop(&mut self) {
         self.0.announce_end(Ok(()));
     }

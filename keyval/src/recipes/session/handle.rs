@@ -105,9 +105,10 @@ impl Session {
     /// # Cancel safety
     /// If the future is dropped, a lease may have been granted; it ends by itself.
     pub async fn open_opts(store: impl Store, options: SessionOptions) -> Result<Self> {
+        let task = task_for(&options)?;
         let sent = Instant::now();
         let grant = store.grant(options.ttl).await?;
-        Self::begin(store, options, grant, sent).await
+        Self::begin(store, options, task, Tenure::new(grant, sent)).await
     }
 
     /// Opens a session on a lease that exists, as after a restart of the program. Its TTL is that with
@@ -121,21 +122,21 @@ impl Session {
     /// # Cancel safety
     /// If the future is dropped, the lease may have been renewed once.
     pub async fn adopt(store: impl Store, lease: LeaseId, options: SessionOptions) -> Result<Self> {
+        let task = task_for(&options)?;
         let sent = Instant::now();
         let ttl = store.keep_alive(lease).await?;
-        Self::begin(store, options, LeaseGrant { id: lease, ttl }, sent).await
+        let tenure = Tenure::new(LeaseGrant { id: lease, ttl }, sent);
+        Self::begin(store, options, task, tenure).await
     }
 
     async fn begin(
         store: impl Store,
         options: SessionOptions,
-        grant: LeaseGrant,
-        sent: Instant,
+        task: Arc<KeeperTask>,
+        first: Tenure,
     ) -> Result<Self> {
-        let keeper = options.keeper.clone().unwrap_or_default();
-        let task = LeaseKeeper::task(&keeper)?;
-        let first = Arc::new(Tenure::new(grant, sent));
-        let shared = Arc::new(Shared::new(Arc::new(store), options, first));
+        let store = Arc::new(store);
+        let shared = Arc::new(Shared::new(store, options, Arc::new(first)));
         let (stop, stopped) = watch::channel(false);
         task.carry_out(drive(Arc::clone(&shared), stopped))?;
         let task = Mutex::new(Some(task));
@@ -292,6 +293,13 @@ impl Session {
     /// Takes from an error what it says of the present lease, so that its loss is told at once.
     pub(in crate::recipes) fn learn_from(&self, error: &Error) {
         self.shared.learn_from(error);
+    }
+}
+
+fn task_for(options: &SessionOptions) -> Result<Arc<KeeperTask>> {
+    match &options.keeper {
+        Some(keeper) => keeper.task(),
+        None => LeaseKeeper::new().task(),
     }
 }
 

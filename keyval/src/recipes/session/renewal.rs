@@ -1,6 +1,7 @@
 //! Keeps one lease alive until it is lost.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep_until};
@@ -10,6 +11,9 @@ use crate::error::Error;
 use crate::recipes::session::state::LossCause;
 use crate::recipes::session::tenure::Tenure;
 use crate::store::Store;
+
+/// Never more often than this, whatever TTL a store claims.
+const LEAST_PACE: Duration = Duration::from_millis(100);
 
 /// Renews a lease at a third of its TTL, and returns why it was lost at last.
 ///
@@ -23,8 +27,9 @@ pub(super) async fn renew(
     let mut attempts = FuturesUnordered::new();
     let mut backoff = backoff.start();
     let mut last_error: Option<Arc<str>> = None;
-    let mut pace = tenure.ttl() / 3;
-    let mut next = tenure.deadline() - tenure.ttl() + pace;
+    let mut pace = pace_of(tenure.ttl());
+    let mut sent_last = tenure.deadline() - tenure.ttl();
+    let mut next = sent_last + pace;
     let mut lost = std::pin::pin!(tenure.lost());
     loop {
         tokio::select! {
@@ -35,10 +40,9 @@ pub(super) async fn renew(
             Some((sent, answer)) = attempts.next() => match answer {
                 Ok(ttl) => {
                     tenure.renewed(sent, ttl);
-                    pace = ttl / 3;
-                    next = sent + pace;
+                    pace = pace_of(ttl);
+                    next = sent_last + pace;
                     last_error = None;
-                    attempts.clear();
                 }
                 Err(Error::LeaseLost { .. }) => return LossCause::Revoked,
                 Err(Error::Closed { .. }) => return LossCause::Closed,
@@ -52,9 +56,14 @@ pub(super) async fn renew(
             },
             () = sleep_until(next) => {
                 let sent = Instant::now();
+                sent_last = sent;
                 next = sent + pace;
                 attempts.push(async move { (sent, store.keep_alive(tenure.lease()).await) });
             }
         }
     }
+}
+
+fn pace_of(ttl: Duration) -> Duration {
+    (ttl / 3).max(LEAST_PACE)
 }

@@ -27,8 +27,8 @@ pub(super) struct Shared {
     pub(super) claims: Claims,
     tenures: Mutex<Tenures>,
     state: watch::Sender<SessionState>,
-    /// How the driver ended: set once, taken by the first who closes.
     end: watch::Sender<bool>,
+    /// What failed at the end; taken by the first who closes.
     failure: Mutex<Option<Error>>,
 }
 
@@ -130,12 +130,14 @@ impl Shared {
 
     /// Tells that nothing more will come; `result` is for who closes.
     pub(super) fn announce_end(&self, result: Result<()>) {
-        if self.end.send_replace(true) {
+        if *self.end.borrow() {
             return;
         }
         *self.failure.lock() = result.err();
         self.present().lose(LossCause::Closed);
         self.state.send_replace(SessionState::Closed);
+        // Last, so that who waits for it finds all of the above.
+        self.end.send_replace(true);
     }
 
     /// Waits for the end, and takes what failed at it.

@@ -26,10 +26,11 @@ pub(super) struct Tenure {
 impl Tenure {
     /// A lease that was granted on a request sent at that moment.
     pub(super) fn new(grant: LeaseGrant, sent: Instant) -> Self {
+        let ttl = grant.ttl.min(FAR);
         Self {
             lease: grant.id,
-            ttl: grant.ttl,
-            deadline: Mutex::new(after(sent, grant.ttl)),
+            ttl,
+            deadline: Mutex::new(sent + ttl),
             lost: watch::Sender::new(None),
         }
     }
@@ -50,7 +51,7 @@ impl Tenure {
     /// Notes that a renewal sent at that moment was answered with this TTL.
     pub(super) fn renewed(&self, sent: Instant, ttl: Duration) {
         let mut deadline = self.deadline.lock();
-        *deadline = after(sent, ttl).max(*deadline);
+        *deadline = (sent + ttl.min(FAR)).max(*deadline);
     }
 
     /// Whether the lease certainly lives: by the clock too, in case nobody came to look at it.
@@ -81,8 +82,4 @@ impl Tenure {
             cause.unwrap_or(LossCause::Closed)
         }
     }
-}
-
-fn after(sent: Instant, ttl: Duration) -> Instant {
-    sent + ttl.min(FAR)
 }

@@ -15,6 +15,7 @@ pub mod race;
 mod reference;
 pub mod scope;
 mod script;
+pub mod session;
 mod subject;
 mod suite;
 pub mod txn;

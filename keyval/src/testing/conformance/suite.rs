@@ -255,6 +255,20 @@ macro_rules! for_each_promise {
                 a_put_in_a_transaction_can_have_a_ttl
                 a_lost_race_makes_no_lease
             }
+            session {
+                a_session_outlives_its_ttl_and_wakes_no_watcher
+                the_safe_deadline_is_not_later_than_the_stores
+                a_closed_session_takes_its_keys_at_one_revision
+                closing_a_session_again_is_harmless
+                a_dropped_session_takes_its_keys_too
+                a_lost_lease_of_a_session_is_told_with_its_cause
+                a_renewed_session_has_its_keys_again
+                a_session_without_regrant_ends_with_its_lease
+                what_others_put_meanwhile_is_not_overwritten
+                a_removed_key_does_not_come_back
+                a_key_that_somebody_else_put_is_not_removed
+                sessions_of_one_keeper_are_independent
+            }
             lock {
                 a_lock_has_one_holder
                 a_lock_is_laid_out_as_etcd_does_it
