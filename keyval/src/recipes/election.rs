@@ -200,7 +200,8 @@ impl Leadership {
     /// Resigns, so that the next candidate leads, and returns whether this one led until now.
     ///
     /// However late it comes, it never removes another leader. It goes on through outages of the
-    /// store, until the session's lease ends.
+    /// store, until the session's lease ends. If an answer is lost and the key is gone at the next
+    /// try, that is taken for its own doing.
     ///
     /// # Errors
     /// What the store says that waiting does not mend. The next one then leads when the lease ends.

@@ -109,11 +109,11 @@ impl Lock {
 
     /// Takes the lock if it is free; `None` if somebody holds it or waits for it.
     ///
-    /// Leaves nothing behind if it does not get the lock. Of several that try at the same moment
-    /// none may get it.
+    /// Leaves nothing behind if it does not get the lock. It waits for no holder; it may wait for a
+    /// store that does not say whether it has taken the place that was asked for.
     ///
     /// # Errors
-    /// As [`acquire`](Self::acquire).
+    /// As [`acquire`](Self::acquire), and if the store does not show the queue at once.
     ///
     /// # Cancel safety
     /// If the future is dropped, the lock is released in the background if it was taken.
@@ -191,7 +191,8 @@ impl LockGuard {
     /// before, and that another one may have held it meanwhile.
     ///
     /// However late it comes, it never removes the key of another holder. It goes on through
-    /// outages of the store, until the session's lease ends.
+    /// outages of the store, until the session's lease ends. If an answer is lost and the key is
+    /// gone at the next try, that is taken for its own doing.
     ///
     /// # Errors
     /// What the store says that waiting does not mend. The lock is then free when the lease ends.

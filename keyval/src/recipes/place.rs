@@ -136,7 +136,7 @@ impl Place {
                 }
             }
             // The store was closed, which the session tells.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         async move {
             tokio::select! {

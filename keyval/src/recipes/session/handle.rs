@@ -108,7 +108,7 @@ impl Session {
         let task = task_for(&options)?;
         let sent = Instant::now();
         let grant = store.grant(options.ttl).await?;
-        Self::begin(store, options, task, Tenure::new(grant, sent)).await
+        Self::begin(store, options, task, Tenure::new(grant, sent))
     }
 
     /// Opens a session on a lease that exists, as after a restart of the program. Its TTL is that with
@@ -126,10 +126,10 @@ impl Session {
         let sent = Instant::now();
         let ttl = store.keep_alive(lease).await?;
         let tenure = Tenure::new(LeaseGrant { id: lease, ttl }, sent);
-        Self::begin(store, options, task, tenure).await
+        Self::begin(store, options, task, tenure)
     }
 
-    async fn begin(
+    fn begin(
         store: impl Store,
         options: SessionOptions,
         task: Arc<KeeperTask>,
