@@ -1,4 +1,4 @@
-//! What programs build on a store again and again, written once for every store.
+//! What programs build on a store again and again, written once over any of them.
 
 mod claim;
 mod election;
@@ -14,11 +14,11 @@ mod queue;
 mod session;
 mod spot;
 
-pub use crate::recipes::election::{Election, Leadership};
-pub use crate::recipes::fence::FencingToken;
-pub use crate::recipes::keeper::LeaseKeeper;
-pub use crate::recipes::leaders::{Leader, Leaders};
-pub use crate::recipes::lock::{Lock, LockGuard};
-pub use crate::recipes::loss::Loss;
-pub use crate::recipes::once::{commit_once, put_once};
-pub use crate::recipes::session::{LossCause, Session, SessionOptions, SessionState};
+pub use self::election::{Election, Leadership};
+pub use self::fence::FencingToken;
+pub use self::keeper::LeaseKeeper;
+pub use self::leaders::{Leader, Leaders};
+pub use self::lock::{Lock, LockGuard};
+pub use self::loss::Loss;
+pub use self::once::{commit_once, put_once};
+pub use self::session::{LossCause, Session, SessionOptions, SessionState};

@@ -26,13 +26,11 @@ async fn put(s: &Subject, session: &Session, name: &str, value: &'static str) ->
 /// Takes the session's lease away, and waits until the session has another: returns the new lease and
 /// the names of the keys that were refused.
 async fn renew(s: &Subject, session: &Session) -> Result<(LeaseId, Vec<String>)> {
-    s.store().revoke(session.lease()).await?;
-    until_renewed(s, session).await
-}
-
-async fn until_renewed(s: &Subject, session: &Session) -> Result<(LeaseId, Vec<String>)> {
+    let lost = session.lease();
+    s.store().revoke(lost).await?;
     let mut state = session.state();
-    let renewed = state.wait_for(|state| matches!(state, SessionState::Renewed { .. }));
+    let renewed = state
+        .wait_for(|state| matches!(state, SessionState::Renewed { lease, .. } if *lease != lost));
     let renewed = s.within("the renewal of a session", renewed).await;
     match renewed.as_deref() {
         Ok(SessionState::Renewed { lease, refused, .. }) => {
