@@ -13,9 +13,6 @@ use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
 
-/// How many pieces of work may wait for the task to take them up.
-const WAITING: usize = 64;
-
 type Work = BoxFuture<'static, ()>;
 
 /// Keeps the leases of sessions alive: one task, however many sessions share it.
@@ -69,7 +66,7 @@ impl LeaseKeeper {
         let runtime = Handle::try_current().map_err(|_| {
             Error::invalid("a session needs a task: open it within a tokio runtime")
         })?;
-        let (work, waiting) = mpsc::channel(WAITING);
+        let (work, waiting) = mpsc::unbounded_channel();
         let handle = runtime.spawn(run(waiting));
         let started = Arc::new(KeeperTask { work, handle });
         *task = Arc::downgrade(&started);
@@ -88,7 +85,9 @@ impl fmt::Debug for LeaseKeeper {
 /// The task of a keeper, while it runs.
 #[derive(Debug)]
 pub(super) struct KeeperTask {
-    work: mpsc::Sender<Work>,
+    /// Unbounded, so that a drop can give work; each session, and each place that it has in a queue,
+    /// gives one piece at a time.
+    work: mpsc::UnboundedSender<Work>,
     handle: JoinHandle<()>,
 }
 
@@ -97,19 +96,11 @@ impl KeeperTask {
     ///
     /// # Errors
     /// [`Error::Closed`] if its runtime has ended.
-    pub(super) async fn carry_out(
-        &self,
-        work: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<()> {
-        let given = self.work.send(Box::pin(work)).await;
+    pub(super) fn carry_out(&self, work: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+        let given = self.work.send(Box::pin(work));
         given.map_err(|_| Error::Closed {
             store: "the runtime of the lease keeper".to_owned(),
         })
-    }
-
-    /// As [`carry_out`](Self::carry_out), if the task can take it up now; says whether it could.
-    pub(super) fn try_carry_out(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
-        self.work.try_send(Box::pin(work)).is_ok()
     }
 
     /// Lets go of the task, and waits for its end if nobody else holds it.
@@ -122,7 +113,7 @@ impl KeeperTask {
     }
 }
 
-async fn run(mut waiting: mpsc::Receiver<Work>) {
+async fn run(mut waiting: mpsc::UnboundedReceiver<Work>) {
     let mut under_way = FuturesUnordered::new();
     let mut open = true;
     while open || !under_way.is_empty() {

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::lease::LeaseGrant;
 use crate::lease_id::LeaseId;
+use crate::recipes::claim::Claims;
 use crate::recipes::keeper::{KeeperTask, LeaseKeeper};
 use crate::recipes::session::driver::drive;
 use crate::recipes::session::options::SessionOptions;
@@ -107,7 +108,7 @@ impl Session {
         let task = task_for(&options)?;
         let sent = Instant::now();
         let grant = store.grant(options.ttl).await?;
-        Self::begin(store, options, task, Tenure::new(grant, sent)).await
+        Self::begin(store, options, task, Tenure::new(grant, sent))
     }
 
     /// Opens a session on a lease that exists, as after a restart of the program. Its TTL is that with
@@ -125,10 +126,10 @@ impl Session {
         let sent = Instant::now();
         let ttl = store.keep_alive(lease).await?;
         let tenure = Tenure::new(LeaseGrant { id: lease, ttl }, sent);
-        Self::begin(store, options, task, tenure).await
+        Self::begin(store, options, task, tenure)
     }
 
-    async fn begin(
+    fn begin(
         store: impl Store,
         options: SessionOptions,
         task: Arc<KeeperTask>,
@@ -137,7 +138,7 @@ impl Session {
         let store = Arc::new(store);
         let shared = Arc::new(Shared::new(store, options, Arc::new(first)));
         let (stop, stopped) = watch::channel(false);
-        task.carry_out(drive(Arc::clone(&shared), stopped)).await?;
+        task.carry_out(drive(Arc::clone(&shared), stopped))?;
         let task = Mutex::new(Some(task));
         Ok(Self {
             shared,
@@ -268,23 +269,29 @@ impl Session {
         ended
     }
 
-    /// Lets the session's task do this, if it can take it up now; says whether it could. For cleaning up
-    /// when something is dropped.
-    #[allow(dead_code)]
-    pub(crate) fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
-        let limit = self.shared.options.close_timeout;
-        let bounded = async move {
-            // What does not end in time goes with the lease.
-            let _ = tokio::time::timeout(limit, work).await;
-        };
-        let task = self.handle.task.lock();
-        task.as_ref()
-            .is_some_and(|task| task.try_carry_out(bounded))
+    /// Lets the session's task do this, which has to end with the lease at the latest.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if the session is closed.
+    pub(in crate::recipes) fn in_background(
+        &self,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<()> {
+        match &*self.handle.task.lock() {
+            Some(task) => task.carry_out(work),
+            None => Err(Error::Closed {
+                store: "the session".to_owned(),
+            }),
+        }
+    }
+
+    /// Which of the session's keys in queues are in use.
+    pub(in crate::recipes) fn claims(&self) -> &Claims {
+        &self.shared.claims
     }
 
     /// Takes from an error what it says of the present lease, so that its loss is told at once.
-    #[allow(dead_code)]
-    pub(crate) fn learn_from(&self, error: &Error) {
+    pub(in crate::recipes) fn learn_from(&self, error: &Error) {
         self.shared.learn_from(error);
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::lease_id::LeaseId;
+use crate::recipes::claim::Claims;
 use crate::recipes::session::keys::Keys;
 use crate::recipes::session::options::SessionOptions;
 use crate::recipes::session::state::{LossCause, SessionState};
@@ -23,6 +24,7 @@ pub(super) struct Shared {
     pub(super) options: SessionOptions,
     /// Held during one call of the store, so that putting, removing and putting again never overlap.
     pub(super) keys: tokio::sync::Mutex<Keys>,
+    pub(super) claims: Claims,
     tenures: Mutex<Tenures>,
     state: watch::Sender<SessionState>,
     end: watch::Sender<bool>,
@@ -43,6 +45,7 @@ impl Shared {
             store,
             options,
             keys: tokio::sync::Mutex::new(Keys::new(lease)),
+            claims: Claims::default(),
             tenures: Mutex::new(Tenures {
                 present: first,
                 previous: None,
