@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{
-    Channel, Client as Stub, ConnectOptions, KvClient, LeaseClient, MaintenanceClient, WatchClient,
+    Channel, Client as Stub, ClusterClient, ConnectOptions, KvClient, LeaseClient,
+    MaintenanceClient, WatchClient,
 };
 use keyval::{Error, Outcome, Result};
 use tokio::sync::Mutex;
@@ -33,6 +34,7 @@ pub(crate) struct Node {
     pub(crate) kv: KvClient,
     pub(crate) lease: LeaseClient,
     pub(crate) maintenance: MaintenanceClient,
+    pub(crate) cluster: ClusterClient,
     /// On a connection of its own, and served only by a member that knows a leader.
     pub(crate) watch: WatchClient,
     pub(crate) health: Arc<Health>,
@@ -45,6 +47,7 @@ pub(crate) struct Node {
 /// What is known of the connection of the calls.
 pub(crate) struct Line {
     pub(crate) lines: Arc<Lines>,
+    pub(crate) channel: transport::Channel,
 }
 
 impl Node {
@@ -71,11 +74,11 @@ impl Node {
             .initial_stream_window_size(WATCH_STREAM_WINDOW)
             .initial_connection_window_size(WATCH_CONNECTION_WINDOW)
             .connect_with_connector_lazy(dialer(None));
-        let calls = stub(channel, ConnectOptions::new()).await?;
+        let calls = stub(channel.clone(), ConnectOptions::new()).await?;
         let watches = stub(watches, ConnectOptions::new().with_require_leader(true)).await?;
         let mut node = Self::over(endpoint.to_string().into(), &calls, &watches);
         node.health = health;
-        node.line = Some(Line { lines });
+        node.line = Some(Line { lines, channel });
         Ok(node)
     }
 
@@ -86,6 +89,7 @@ impl Node {
             kv: calls.kv_client().max_decoding_message_size(usize::MAX),
             lease: calls.lease_client(),
             maintenance: calls.maintenance_client(),
+            cluster: calls.cluster_client(),
             watch: watches.watch_client().max_decoding_message_size(usize::MAX),
             health: Arc::new(Health::unknown()),
             line: None,
