@@ -141,6 +141,16 @@ impl EtcdStore {
     /// once, one that falls silent within 15 s, or sooner by the calls that it does not answer.
     /// While there is no connection, one task tries to connect again, at first after 50 ms at
     /// most, then ever less often, up to every 5 s.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use keyval_etcd::{EtcdConfig, EtcdStore};
+    ///
+    /// # async fn run() -> keyval::Result<()> {
+    /// let store = EtcdStore::connect(&EtcdConfig::default()).await?;
+    /// assert!(store.connection().state().is_connected());
+    /// # Ok(()) }
+    /// ```
     pub fn connection(&self) -> Connection {
         self.client.connection()
     }

@@ -61,8 +61,8 @@ async fn connected(connection: &mut Connection) -> (Arc<str>, u64) {
 
 /// Where connections are accepted and ended at once, as by a proxy whose servers are gone.
 fn listen_in_vain() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has ports");
+    let address = listener.local_addr().expect("it is bound").to_string();
     std::thread::spawn(move || listener.incoming().for_each(drop));
     address
 }
@@ -127,8 +127,7 @@ async fn an_outage_that_nobody_watched_is_counted() {
             connection.state(),
             ConnectionState::Connected { outages: 1, .. }
         ),
-        "{:?}",
-        connection
+        "{connection:?}"
     );
 }
 
@@ -233,7 +232,7 @@ async fn synced(
     config.endpoint_sync = Duration::from_secs(1);
     let store = EtcdStore::connect_filtered(&config, &Environment::empty(), filter)
         .await
-        .unwrap();
+        .expect("the server is there");
     (store, sights)
 }
 

@@ -24,7 +24,8 @@ pub(crate) async fn keep_in_step(pool: Arc<Pool>, config: EtcdConfig, filter: En
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Err(why) = step(&pool, &config, &filter).await {
+            // Boxed, as it is large and rare.
+            if let Err(why) = Box::pin(step(&pool, &config, &filter)).await {
                 warn!(%why, "the endpoints stay as they are");
             }
         }
