@@ -9,3 +9,5 @@ mod watchdog;
 
 #[cfg(feature = "containers")]
 mod container;
+
+pub use find::etcdctl;
