@@ -17,6 +17,7 @@ const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 /// | `endpoints` | see below | addresses of the members: `host:port` or `http://host:port` |
 /// | `dial-timeout` | `1s` | how long connecting to one endpoint may take |
 /// | `operation-timeout` | `3s` | how long one request may take, with any change of endpoint |
+/// | `endpoint-sync` | `0s` | how often to read the list of members and use it in place of the endpoints; at least 1 s, 0 is never |
 /// | `insecure-transport` | `false` | `true` insists on plain text; there is no TLS yet |
 /// | `max-txn-ops` | `128` | the server's limit of operations in each list of a transaction |
 /// | `max-request-bytes` | `1572864` | the server's limit of bytes in one request |
@@ -49,6 +50,9 @@ pub struct EtcdConfig {
     /// How long one request may take, with any change of endpoint; 3 s by default.
     #[serde(with = "duration")]
     pub operation_timeout: Duration,
+    /// How often to read the list of members; zero, the default, is never.
+    #[serde(with = "duration")]
+    pub endpoint_sync: Duration,
     /// Insists on plain text; false by default, which allows TLS once it is there.
     pub insecure_transport: bool,
     /// The server's limit of operations in each list of a transaction; 128 by default.
@@ -67,6 +71,7 @@ impl Default for EtcdConfig {
             endpoints: Vec::new(),
             dial_timeout: Duration::from_secs(1),
             operation_timeout: Duration::from_secs(3),
+            endpoint_sync: Duration::ZERO,
             insecure_transport: false,
             max_txn_ops: 128,
             max_request_bytes: 1_572_864,
@@ -158,6 +163,13 @@ impl EtcdConfig {
                      done: a bare number is nanoseconds, so write a unit, as in 3s"
                 )));
             }
+        }
+        if !self.endpoint_sync.is_zero() && self.endpoint_sync < Duration::from_secs(1) {
+            return Err(Error::invalid(format!(
+                "the etcd configuration sets endpoint-sync to {:?}, which is too often: write at \
+                 least 1s, or 0s for never",
+                self.endpoint_sync
+            )));
         }
         for (key, zero) in [
             ("max-txn-ops", self.max_txn_ops == 0),

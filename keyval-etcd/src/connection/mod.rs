@@ -2,6 +2,7 @@
 //! made.
 
 mod attempts;
+mod carrier;
 mod client;
 mod dial;
 mod endpoint;
@@ -11,6 +12,7 @@ mod node;
 mod nodes;
 mod pool;
 mod state;
+mod sync;
 
 pub(crate) use self::client::{Client, StubResult};
 pub(crate) use self::node::Node;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{
-    Channel, Client as Stub, ConnectOptions, KvClient, LeaseClient, MaintenanceClient, WatchClient,
+    Channel, Client as Stub, ClusterClient, ConnectOptions, KvClient, LeaseClient,
+    MaintenanceClient, WatchClient,
 };
 use keyval::{Error, Outcome, Result};
 use tokio::sync::Mutex;
@@ -35,6 +36,7 @@ pub(crate) struct Node {
     pub(crate) kv: KvClient,
     pub(crate) lease: LeaseClient,
     pub(crate) maintenance: MaintenanceClient,
+    pub(crate) cluster: ClusterClient,
     /// On a connection of its own, and served only by a member that knows a leader.
     pub(crate) watch: WatchClient,
     pub(crate) health: Arc<Health>,
@@ -47,6 +49,7 @@ pub(crate) struct Node {
 /// What is known of the connection of the calls.
 pub(crate) struct Line {
     pub(crate) lines: Arc<Lines>,
+    pub(crate) channel: transport::Channel,
 }
 
 impl Node {
@@ -76,9 +79,9 @@ impl Node {
         let calls = stub(channel.clone(), ConnectOptions::new()).await?;
         let watches = stub(watches, ConnectOptions::new().with_require_leader(true)).await?;
         let mut node = Self::over(endpoint.to_string().into(), &calls, &watches);
-        node.channel = Some(Channel::Tonic(channel));
+        node.channel = Some(Channel::Tonic(channel.clone()));
         node.health = health;
-        node.line = Some(Line { lines });
+        node.line = Some(Line { lines, channel });
         Ok(node)
     }
 
@@ -90,6 +93,7 @@ impl Node {
             kv: calls.kv_client().max_decoding_message_size(usize::MAX),
             lease: calls.lease_client(),
             maintenance: calls.maintenance_client(),
+            cluster: calls.cluster_client(),
             watch: watches.watch_client().max_decoding_message_size(usize::MAX),
             health: Arc::new(Health::unknown()),
             line: None,
