@@ -113,7 +113,12 @@ enum Kind {
     LeaseLost,
     LeaseExists,
     Denied,
+    /// The server wants a token, or another than was shown; it did nothing.
+    TokenRefused,
+    /// The login itself failed.
     Unauthenticated,
+    /// The server knows no logins, and was asked for one.
+    LoginIsOff,
     TooLarge,
     TooManyOps,
     Full,
@@ -134,11 +139,12 @@ const TEXTS: &[(&str, Kind)] = &[
     ("lease not found", Kind::LeaseLost),
     ("lease already exists", Kind::LeaseExists),
     ("permission denied", Kind::Denied),
-    ("invalid auth token", Kind::Unauthenticated),
-    ("user name is empty", Kind::Unauthenticated),
+    ("invalid auth token", Kind::TokenRefused),
+    ("user name is empty", Kind::TokenRefused),
     ("authentication failed", Kind::Unauthenticated),
-    ("revision of auth store is old", Kind::Unauthenticated),
-    ("revision in header is old", Kind::Unauthenticated),
+    ("authentication is not enabled", Kind::LoginIsOff),
+    ("revision of auth store is old", Kind::TokenRefused),
+    ("revision in header is old", Kind::TokenRefused),
     ("too many operations in txn request", Kind::TooManyOps),
     ("request is too large", Kind::TooLarge),
     ("received message larger than max", Kind::TooLarge),
@@ -231,6 +237,31 @@ pub(crate) fn never_sent(error: &etcd_client::Error) -> bool {
     kind_of(error) == Kind::NotSent
 }
 
+/// Whether the server did nothing because it wants a token, or another one.
+pub(crate) fn token_refused(error: &etcd_client::Error) -> bool {
+    kind_of(error) == Kind::TokenRefused
+}
+
+/// Whether this is why etcd ended a watch: it wants a token, or another one.
+pub(crate) fn token_refused_by(reason: &str) -> bool {
+    kind_of_text(reason) == Some(Kind::TokenRefused)
+}
+
+/// Whether a login failed only because the server knows none.
+pub(crate) fn login_is_off(error: &etcd_client::Error) -> bool {
+    kind_of(error) == Kind::LoginIsOff
+}
+
+/// What the server said, if it refused a user or a password.
+pub(crate) fn password_refused(error: &etcd_client::Error) -> Option<Status> {
+    match error {
+        etcd_client::Error::GRpcStatus(status) if kind_of(error) == Kind::Unauthenticated => {
+            Some(status.clone())
+        }
+        _ => None,
+    }
+}
+
 /// Whether a grant failed only because this very lease is there already.
 pub(crate) fn lease_exists(error: &etcd_client::Error) -> bool {
     kind_of(error) == Kind::LeaseExists
@@ -314,7 +345,7 @@ fn of_kind(
             None => refused(told(), source),
         },
         Kind::Denied => Error::Denied { message: told() },
-        Kind::Unauthenticated => Error::Unauthenticated { message: told() },
+        Kind::TokenRefused | Kind::Unauthenticated => Error::Unauthenticated { message: told() },
         Kind::TooLarge => {
             let (size, limit) = call.size;
             if size == 0 {
@@ -340,7 +371,7 @@ fn of_kind(
             operation: call.operation,
             store: format!("etcd({endpoint})"),
         },
-        Kind::LeaseExists | Kind::Refused => refused(told(), source),
+        Kind::LeaseExists | Kind::LoginIsOff | Kind::Refused => refused(told(), source),
         Kind::Unclear => Error::Backend {
             message: told(),
             outcome: call.unanswered(),

@@ -71,7 +71,12 @@ impl EtcdConfig {
             )));
         }
         let remedy = "etcd drops clients that ask more often";
-        at_least("keepalive-time", self.keepalive_time, LEAST_KEEPALIVE, remedy)
+        at_least(
+            "keepalive-time",
+            self.keepalive_time,
+            LEAST_KEEPALIVE,
+            remedy,
+        )
     }
 
     fn check_limits(&self) -> Result<()> {
@@ -151,7 +156,10 @@ mod tests {
             ("username: a", "password"),
             ("password: a", "username"),
             ("password-file: /a", "username"),
-            ("{username: a, password: b, password-file: /a}", "password-file"),
+            (
+                "{username: a, password: b, password-file: /a}",
+                "password-file",
+            ),
         ] {
             let config: EtcdConfig = parse("etcd.yaml", text).unwrap();
             let told = config.check().unwrap_err().to_string();

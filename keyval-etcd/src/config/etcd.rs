@@ -315,7 +315,13 @@ impl fmt::Debug for EtcdConfig {
         let endpoints: Vec<&str> = endpoints
             .iter()
             // What stands before an @ may be a password; such an endpoint is refused later.
-            .map(|endpoint| if endpoint.contains('@') { "***" } else { endpoint })
+            .map(|endpoint| {
+                if endpoint.contains('@') {
+                    "***"
+                } else {
+                    endpoint
+                }
+            })
             .collect();
         f.debug_struct("EtcdConfig")
             .field("endpoints", &endpoints)
@@ -378,7 +384,10 @@ mod tests {
         config.check().unwrap();
         assert_eq!(config.dial_timeout, Duration::from_secs(1));
         assert_eq!(config.insecure_transport, Some(true));
-        assert_eq!((config.cert_file, config.key_file, config.ca_file), (None, None, None));
+        assert_eq!(
+            (config.cert_file, config.key_file, config.ca_file),
+            (None, None, None)
+        );
         assert_eq!(config.session_ttl, Duration::from_secs(7));
         assert_eq!(config.auto_compact, Duration::from_secs(3600));
     }
@@ -397,6 +406,9 @@ mod tests {
             .with_endpoints(["http://canary:canary@a:1", "b:2"])
             .with_login("canary", "canary");
         let shown = format!("{config:?} {config:#?}");
-        assert!(!shown.contains("canary") && shown.contains("b:2"), "{shown}");
+        assert!(
+            !shown.contains("canary") && shown.contains("b:2"),
+            "{shown}"
+        );
     }
 }

@@ -27,7 +27,9 @@ impl EtcdConfig {
                      all to read: use https:// endpoints, or set allow-plaintext-credentials: true",
                 ));
             }
-            warn!("the password for etcd is sent over plain text, as allow-plaintext-credentials says");
+            warn!(
+                "the password for etcd is sent over plain text, as allow-plaintext-credentials says"
+            );
         }
         match transport {
             Transport::Plain if self.has_tls_keys() => {
@@ -123,7 +125,11 @@ mod tests {
                 Plain,
             ),
         ] {
-            assert_eq!(transport(text, &[endpoint]).unwrap(), expected, "{text} {endpoint}");
+            assert_eq!(
+                transport(text, &[endpoint]).unwrap(),
+                expected,
+                "{text} {endpoint}"
+            );
         }
     }
 
@@ -131,8 +137,16 @@ mod tests {
     fn what_goes_against_each_other_is_refused() {
         for (text, endpoints, key) in [
             ("", &["http://a:1", "https://a:1"][..], "number 2"),
-            ("insecure-transport: true", &["https://a:1"], "insecure-transport"),
-            ("insecure-transport: false", &["http://a:1"], "insecure-transport"),
+            (
+                "insecure-transport: true",
+                &["https://a:1"],
+                "insecure-transport",
+            ),
+            (
+                "insecure-transport: false",
+                &["http://a:1"],
+                "insecure-transport",
+            ),
             ("ca-file: /a.pem", &["b:1", "http://a:1"], "ca-file"),
             (
                 "{username: a, password: b}",
