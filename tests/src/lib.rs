@@ -1,9 +1,12 @@
 //! Real servers for the tests of this workspace.
 
+pub mod auth;
+pub mod certificates;
 pub mod etcd;
 mod find;
 mod http;
 mod process;
+pub mod tls;
 mod watchdog;
 
 #[cfg(feature = "containers")]
