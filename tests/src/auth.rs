@@ -75,6 +75,16 @@ impl<E: Borrow<Etcd>> AuthEtcd<E> {
         client(self.etcd.borrow(), Some(ROOT)).await
     }
 
+    /// Adds another user, who may do what [`APP`] may.
+    ///
+    /// # Panics
+    /// If the server does not take this.
+    pub async fn add_user(&self, name: &str, password: &str) {
+        let mut users = self.admin().await.auth_client();
+        users.user_add(name, password, None).await.expect("a user");
+        users.user_grant_role(name, APP).await.expect("a grant");
+    }
+
     /// Lets the user of the application have another prefix besides, or takes one.
     ///
     /// # Panics
