@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod certificates;
 pub mod etcd;
+pub mod fake;
 mod find;
 mod http;
 mod process;
