@@ -1,6 +1,7 @@
 //! The connections to the endpoints, what is known of them, and the one way in which calls are
 //! made.
 
+mod access;
 mod attempts;
 mod client;
 mod dial;
@@ -11,6 +12,7 @@ mod node;
 mod nodes;
 mod pool;
 mod state;
+mod wire;
 
 pub(crate) use self::client::{Client, StubResult};
 pub(crate) use self::node::Node;

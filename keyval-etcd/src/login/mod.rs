@@ -5,4 +5,3 @@ mod renew;
 mod token;
 
 pub(crate) use self::renew::Login;
-pub(crate) use self::token::Authorized;

@@ -51,7 +51,7 @@ impl Token {
 
 /// A connection whose requests show the token.
 #[derive(Clone)]
-pub(crate) struct Authorized {
+pub(super) struct Authorized {
     channel: Channel,
     token: Token,
 }

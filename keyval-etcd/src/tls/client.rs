@@ -70,14 +70,19 @@ impl Tls {
     pub(crate) async fn wrap(&self, host: &str, stream: TcpStream) -> io::Result<TlsStream> {
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
             .map_err(|_| io::Error::other("the host of the endpoint is no name for TLS"))?;
-        let connector = TlsConnector::from(self.renewed().await);
+        let config = self.renewed().await;
+        let shown = config.client_auth_cert_resolver.has_certs();
+        let connector = TlsConnector::from(config);
         let stream = connector.connect(name, stream).await;
         let mut stream = BufReader::with_capacity(FIRST_WORD, stream.map_err(failure::explain)?);
         // In TLS 1.3 the server judges our certificate after our side of the handshake is over, and
         // HTTP/2 would lose its words. A server of HTTP/2 speaks first; one that waits may do so.
         match timeout(FIRST_WORD_WITHIN, stream.fill_buf()).await {
-            Ok(Ok([])) => Err(failure::closed_first(io::ErrorKind::UnexpectedEof.into())),
-            Ok(Err(error)) => Err(failure::explain_first(error)),
+            Ok(Ok([])) => {
+                let ended = io::ErrorKind::UnexpectedEof.into();
+                Err(failure::explain_first(ended, shown))
+            }
+            Ok(Err(error)) => Err(failure::explain_first(error, shown)),
             Ok(Ok(_)) | Err(_) => Ok(stream),
         }
     }

@@ -24,20 +24,22 @@ pub(super) fn explain(error: io::Error) -> io::Error {
     told(words, error)
 }
 
-/// The same error of a connection that ended before the server's first word.
-pub(super) fn explain_first(error: io::Error) -> io::Error {
-    match error.get_ref().and_then(|cause| cause.downcast_ref()) {
-        Some(cause) => told(words_of(cause), error),
-        None => closed_first(error),
-    }
-}
-
-/// The error of a connection that ended right after its handshake.
-pub(super) fn closed_first(error: io::Error) -> io::Error {
-    let words = "the server ended the connection right after the TLS handshake: it may want a \
-                 client certificate, set cert-file and key-file";
+/// The same error of a connection that ended before the server's first word: that is when it has
+/// looked at our certificate, if we showed one.
+pub(super) fn explain_first(error: io::Error, shown: bool) -> io::Error {
+    let words = match error.get_ref().and_then(|cause| cause.downcast_ref()) {
+        // Some servers call none a bad one.
+        Some(Error::AlertReceived(_)) if !shown => WANTED,
+        Some(cause) => words_of(cause),
+        None => {
+            "the server ended the connection right after the TLS handshake: it may want a client \
+             certificate, set cert-file and key-file"
+        }
+    };
     told(words, error)
 }
+
+const WANTED: &str = "the server wants a client certificate: set cert-file and key-file";
 
 fn told(words: &'static str, source: io::Error) -> io::Error {
     io::Error::new(source.kind(), Failure { words, source })
@@ -47,9 +49,7 @@ fn words_of(error: &Error) -> &'static str {
     use AlertDescription as Alert;
     match error {
         Error::InvalidCertificate(fault) => words_of_certificate(fault),
-        Error::AlertReceived(Alert::CertificateRequired) => {
-            "the server wants a client certificate: set cert-file and key-file"
-        }
+        Error::AlertReceived(Alert::CertificateRequired) => WANTED,
         Error::AlertReceived(
             Alert::BadCertificate
             | Alert::UnsupportedCertificate
@@ -160,6 +160,15 @@ mod tests {
         }
         let broken = || io::Error::from(io::ErrorKind::ConnectionReset);
         assert!(explain(broken()).to_string().contains("insecure-transport"));
-        assert!(explain_first(broken()).to_string().contains("cert-file"));
+        let bad = || io::Error::other(Error::AlertReceived(AlertDescription::BadCertificate));
+        for (error, shown, expected) in [
+            (broken(), false, "right after"),
+            (broken(), true, "right after"),
+            (bad(), false, "wants a client certificate"),
+            (bad(), true, "refused our certificate"),
+        ] {
+            let told = explain_first(error, shown).to_string();
+            assert!(told.contains(expected), "{told}");
+        }
     }
 }
