@@ -14,6 +14,9 @@ const ROOT: &str = "root";
 const LOGINS: &str = "grpc_server_started_total{grpc_method=\"Authenticate\",\
                       grpc_service=\"etcdserverpb.Auth\",grpc_type=\"unary\"}";
 
+/// Makes logins cheap: a password need not be hard to guess here.
+pub const CHEAP: &str = "--bcrypt-cost=4";
+
 /// The user of an application.
 pub const APP: &str = "app";
 /// Its password.
@@ -31,7 +34,8 @@ impl AuthEtcd {
     /// # Panics
     /// As [`Etcd::start`].
     pub async fn start(prefix: &str, arguments: &[&str]) -> Self {
-        Self::over(Etcd::start_with(arguments), prefix).await
+        let arguments = [&[CHEAP], arguments].concat();
+        Self::over(Etcd::start_with(&arguments), prefix).await
     }
 
     /// A configuration for this server, with the user's login.

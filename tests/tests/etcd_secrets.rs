@@ -1,5 +1,7 @@
 //! No secret ever shows: in no error, no Debug, no Display and no log, at whatever level.
 
+#![allow(clippy::unwrap_used)]
+
 use std::error::Error as StdError;
 use std::fmt::{Debug, Display};
 use std::io;
@@ -13,7 +15,7 @@ use keyval::{
     follow,
 };
 use keyval_etcd::{EtcdConfig, EtcdStore};
-use keyval_tests::auth::AuthEtcd;
+use keyval_tests::auth::{AuthEtcd, CHEAP};
 use keyval_tests::certificates::{Valid, put};
 use keyval_tests::tls::{Clients, TlsEtcd};
 use parking_lot::Mutex;
@@ -103,7 +105,7 @@ async fn no_secret_is_ever_shown() {
         .with_ansi(false)
         .init();
 
-    let server = TlsEtcd::start(Clients::Certified, &[]);
+    let server = TlsEtcd::start(Clients::Certified, &[CHEAP]);
     let agent = server.authority().certify(&["agent"], Valid::Now);
     agent.write(server.folder(), "agent");
     let mut server = AuthEtcd::over(server, "app/").await;
