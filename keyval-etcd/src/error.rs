@@ -16,6 +16,9 @@ pub(crate) struct Call<'a> {
     pub(crate) subject: &'a (dyn fmt::Display + Sync),
     /// Whether it can change the store.
     pub(crate) writes: bool,
+    /// Whether doing it twice comes to the same, so that it may be sent again although it may have
+    /// been applied.
+    pub(crate) repeatable: bool,
     /// The revision that it asks for.
     pub(crate) revision: Option<Revision>,
     /// The lease that it names.
@@ -33,6 +36,7 @@ impl<'a> Call<'a> {
             operation,
             subject,
             writes: false,
+            repeatable: true,
             revision: None,
             lease: None,
             size: (0, 0),
@@ -44,8 +48,15 @@ impl<'a> Call<'a> {
     pub(crate) fn write(operation: &'static str, subject: &'a (dyn fmt::Display + Sync)) -> Self {
         Self {
             writes: true,
+            repeatable: false,
             ..Self::read(operation, subject)
         }
+    }
+
+    /// The same call, of which it does not matter whether it is carried out twice.
+    pub(crate) fn repeatable(mut self) -> Self {
+        self.repeatable = true;
+        self
     }
 
     /// The same call, about this revision.
@@ -266,12 +277,12 @@ pub(crate) fn password_refused(error: &etcd_client::Error) -> Option<Status> {
     }
 }
 
-/// Whether another endpoint may be asked: the request certainly was not carried out, or it is a
-/// read and its answer is missing.
+/// Whether another endpoint may be asked: the request certainly was not carried out, or it may be
+/// repeated and its answer is missing.
 pub(crate) fn allows_another(call: &Call<'_>, error: &etcd_client::Error) -> bool {
     match kind_of(error) {
         Kind::NotSent | Kind::Busy => true,
-        Kind::Unanswered => !call.writes,
+        Kind::Unanswered => call.repeatable,
         _ => false,
     }
 }

@@ -12,3 +12,5 @@ mod watchdog;
 
 #[cfg(feature = "containers")]
 mod container;
+
+pub use find::etcdctl;
