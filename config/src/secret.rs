@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
+use crate::error::Error;
 use crate::file::read_text;
 
 /// What stands in place of a secret wherever it would be shown.
@@ -51,6 +52,32 @@ impl Secret {
     /// ```
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// Reads a secret from a file, as `file:` does; one newline at the end does not belong to it.
+    ///
+    /// # Examples
+    /// ```
+    /// use keyval_config::Secret;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("keyval-secret-of-{}", std::process::id()));
+    /// std::fs::write(&path, "open sesame\n").expect("the temporary folder is writable");
+    /// assert_eq!(Secret::from_file(&path)?.expose(), "open sesame");
+    /// # std::fs::remove_file(&path).ok();
+    /// # keyval_config::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is no small text; the error never repeats its content.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let mut text = read_text(path.as_ref())?;
+        if text.ends_with('\n') {
+            text.pop();
+            if text.ends_with('\r') {
+                text.pop();
+            }
+        }
+        Ok(Self(text))
     }
 
     /// The text itself, to be handed to whoever checks it and to nobody else.
@@ -159,18 +186,13 @@ fn from_file(path: &Path) -> Result<Secret, String> {
         // password that begins so, which is not to be shown.
         return Err("a secret that begins with file: needs an absolute path after it".into());
     }
-    let mut text = read_text(path).map_err(|error| format!("cannot use the secret: {error}"))?;
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
-    if text.is_empty() {
+    let secret =
+        Secret::from_file(path).map_err(|error| format!("cannot use the secret: {error}"))?;
+    if secret.is_empty() {
         return Err(format!(
             "cannot use the secret: {} is empty",
             path.display()
         ));
     }
-    Ok(Secret(text))
+    Ok(secret)
 }

@@ -7,13 +7,14 @@ const WIDTH: usize = 100;
 const HIDDEN: &str = "***";
 
 /// Words in a key that make its value unfit to be shown.
-const SENSITIVE: [&str; 6] = [
+const SENSITIVE: [&str; 7] = [
     "password",
     "passwd",
     "passphrase",
     "secret",
     "token",
     "credential",
+    "username",
 ];
 
 /// How much of a line may be shown.

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt::{self, Write as _};
 
+use etcd_client::proto::PbWatchResponse;
 use keyval::{BoxError, Error, LeaseId, Outcome, Revision};
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
@@ -124,7 +125,12 @@ enum Kind {
     LeaseLost,
     LeaseExists,
     Denied,
+    /// The server wants a token, or another than was shown; it did nothing.
+    TokenRefused,
+    /// The login itself failed.
     Unauthenticated,
+    /// The server knows no logins, and was asked for one.
+    LoginIsOff,
     TooLarge,
     TooManyOps,
     Full,
@@ -145,11 +151,12 @@ const TEXTS: &[(&str, Kind)] = &[
     ("lease not found", Kind::LeaseLost),
     ("lease already exists", Kind::LeaseExists),
     ("permission denied", Kind::Denied),
-    ("invalid auth token", Kind::Unauthenticated),
-    ("user name is empty", Kind::Unauthenticated),
+    ("invalid auth token", Kind::TokenRefused),
+    ("user name is empty", Kind::TokenRefused),
     ("authentication failed", Kind::Unauthenticated),
-    ("revision of auth store is old", Kind::Unauthenticated),
-    ("revision in header is old", Kind::Unauthenticated),
+    ("authentication is not enabled", Kind::LoginIsOff),
+    ("revision of auth store is old", Kind::TokenRefused),
+    ("revision in header is old", Kind::TokenRefused),
     ("too many operations in txn request", Kind::TooManyOps),
     ("request is too large", Kind::TooLarge),
     ("received message larger than max", Kind::TooLarge),
@@ -242,6 +249,34 @@ pub(crate) fn never_sent(error: &etcd_client::Error) -> bool {
     kind_of(error) == Kind::NotSent
 }
 
+/// Whether the server did nothing because it wants a token, or another one.
+pub(crate) fn token_refused(error: &etcd_client::Error) -> bool {
+    kind_of(error) == Kind::TokenRefused
+}
+
+/// The failure of a call that etcd did not take for its token, if that is why it refused a watch:
+/// of watches it says so in the stream.
+pub(crate) fn token_refused_by(response: &PbWatchResponse) -> Option<etcd_client::Error> {
+    let reason = &response.cancel_reason;
+    (response.canceled && kind_of_text(reason) == Some(Kind::TokenRefused))
+        .then(|| etcd_client::Error::GRpcStatus(Status::unauthenticated(reason)))
+}
+
+/// Whether a login failed only because the server knows none.
+pub(crate) fn login_is_off(error: &etcd_client::Error) -> bool {
+    kind_of(error) == Kind::LoginIsOff
+}
+
+/// What the server said, if it refused a user or a password.
+pub(crate) fn password_refused(error: &etcd_client::Error) -> Option<Status> {
+    match error {
+        etcd_client::Error::GRpcStatus(status) if kind_of(error) == Kind::Unauthenticated => {
+            Some(status.clone())
+        }
+        _ => None,
+    }
+}
+
 /// Whether another endpoint may be asked: the request certainly was not carried out, or it may be
 /// repeated and its answer is missing.
 pub(crate) fn allows_another(call: &Call<'_>, error: &etcd_client::Error) -> bool {
@@ -330,7 +365,7 @@ fn of_kind(
             None => refused(told(), source),
         },
         Kind::Denied => Error::Denied { message: told() },
-        Kind::Unauthenticated => Error::Unauthenticated { message: told() },
+        Kind::TokenRefused | Kind::Unauthenticated => Error::Unauthenticated { message: told() },
         Kind::TooLarge => {
             let (size, limit) = call.size;
             if size == 0 {
@@ -356,7 +391,7 @@ fn of_kind(
             operation: call.operation,
             store: format!("etcd({endpoint})"),
         },
-        Kind::LeaseExists | Kind::Refused => refused(told(), source),
+        Kind::LeaseExists | Kind::LoginIsOff | Kind::Refused => refused(told(), source),
         Kind::Unclear => Error::Backend {
             message: told(),
             outcome: call.unanswered(),

@@ -9,9 +9,11 @@ mod convert;
 mod error;
 mod lease;
 mod list;
+mod login;
 mod maintenance;
 mod progress;
 mod store;
+mod tls;
 mod txn;
 mod watcher;
 

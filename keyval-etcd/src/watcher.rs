@@ -52,6 +52,11 @@ impl Watcher for EtcdStore {
                     let mut stream = watch.watch(wire.key, Some(create)).await?;
                     // Nothing comes before the answer to the creation.
                     let first = stream.message().await?;
+                    if let Some(refused) = &first
+                        && let Some(failure) = error::token_refused_by(&refused.0)
+                    {
+                        return Err(failure);
+                    }
                     Ok((stream, first))
                 }
             })

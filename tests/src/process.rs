@@ -54,7 +54,13 @@ impl Process {
         if knows(program, "unsafe-no-fsync") {
             arguments.push("--unsafe-no-fsync".to_owned());
         }
-        arguments.extend(extra.iter().map(|&argument| argument.to_owned()));
+        // An argument may name the address that is known only here.
+        let address = client.to_string();
+        arguments.extend(
+            extra
+                .iter()
+                .map(|extra| extra.replace("{client}", &address)),
+        );
         Self {
             program: program.to_owned(),
             arguments,
@@ -165,4 +171,9 @@ fn two_free_ports() -> (SocketAddr, SocketAddr) {
     let (a, b) = (listen(), listen());
     let address = |listener: &TcpListener| listener.local_addr().expect("it is bound");
     (address(&a), address(&b))
+}
+
+/// An address that is free now.
+pub(crate) fn free_address() -> SocketAddr {
+    two_free_ports().0
 }

@@ -6,20 +6,21 @@ use std::time::Duration;
 
 use keyval::{Error, Outcome, Result};
 use keyval_config::Environment;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::EtcdConfig;
+use crate::connection::access::Access;
 use crate::connection::attempts::{Attempt, Failure, error_of};
-use crate::connection::endpoint::{Endpoint, Scheme, not_an_endpoint};
+use crate::connection::endpoint::{Endpoint, not_an_endpoint};
 use crate::connection::monitor::{Held, look_after};
 use crate::connection::node::Node;
 use crate::connection::nodes::Nodes;
 use crate::connection::pool::{Pool, first_to_answer};
 use crate::connection::state::{Connection, EndpointFailure};
 use crate::connection::sync::{EndpointFilter, keep_in_step};
-use crate::error::Call;
+use crate::error::{self, Call};
 
 /// The answer to a call of the stub.
 pub(crate) type StubResult<T> = Result<T, etcd_client::Error>;
@@ -46,22 +47,22 @@ impl Client {
         filter: EndpointFilter,
     ) -> Result<Self> {
         config.check()?;
-        let mut nodes = Vec::new();
+        let mut parsed = Vec::new();
         let endpoints = config.resolve_endpoints(environment)?;
         for (at, endpoint) in endpoints.iter().enumerate() {
-            let endpoint = Endpoint::parse(endpoint).map_err(|why| not_an_endpoint(at, why))?;
-            if endpoint.scheme == Scheme::Https {
-                let why = "it begins with https://, and TLS to etcd is not supported yet";
-                return Err(not_an_endpoint(at, why));
-            }
-            nodes.push(Arc::new(Node::new(endpoint, config).await?));
+            parsed.push(Endpoint::parse(endpoint).map_err(|why| not_an_endpoint(at, why))?);
+        }
+        let access = Access::new(config, &endpoints).await?;
+        let mut nodes = Vec::new();
+        for endpoint in parsed {
+            nodes.push(Arc::new(Node::new(endpoint, config, &access).await?));
         }
         let client = Self::over(nodes, config).await?;
         if !config.endpoint_sync.is_zero() {
             let pool = client.pool.clone();
             client
                 .tasks
-                .spawn(keep_in_step(pool, config.clone(), filter));
+                .spawn(keep_in_step(pool, config.clone(), access, filter));
         }
         Ok(client)
     }
@@ -82,6 +83,7 @@ impl Client {
         let (current, version) = first_to_answer(&nodes, config.dial_timeout)
             .await
             .map_err(|failures| cannot_connect(&name, &failures))?;
+        log_in(&nodes[current], &name, config.operation_timeout).await?;
         let held = Held::new(&nodes[current]);
         let nodes = Nodes::new(nodes, current);
         let pool = Arc::new(Pool::new(nodes, held.is_some(), config.dial_timeout));
@@ -248,7 +250,7 @@ impl Client {
                     }
                 }
             }
-            match timeout_at(until, send(node)).await {
+            match timeout_at(until, node.send(|| send(node))).await {
                 Ok(Ok(reply)) => Ok(reply),
                 Ok(Err(failure)) => Err(Failure::Failed(failure)),
                 Err(_) => Err(Failure::Silent(begun.elapsed())),
@@ -305,6 +307,20 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.pool.close();
+    }
+}
+
+/// Logs in where that is asked for, so that a wrong password is told before the store is used.
+async fn log_in(node: &Node, store: &str, within: Duration) -> Result<()> {
+    let call = Call::read("connect", &store);
+    match timeout(within, node.log_in()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(failure)) => Err(error::of_call(&call, &node.endpoint, failure)),
+        Err(_) => Err(Error::Timeout {
+            operation: call.operation,
+            after: within,
+            outcome: Outcome::NotApplied,
+        }),
     }
 }
 

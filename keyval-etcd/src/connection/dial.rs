@@ -18,11 +18,15 @@ use tower_service::Service;
 
 use crate::connection::endpoint::Endpoint;
 use crate::connection::health::Health;
+use crate::connection::wire::Wire;
+use crate::tls::Tls;
 
 /// Opens the connections of one channel, one after the other.
 #[derive(Clone)]
 pub(crate) struct Dialer {
     pub(crate) endpoint: Arc<Endpoint>,
+    /// What encrypts them; none for plain text.
+    pub(crate) tls: Option<Arc<Tls>>,
     /// How long opening may take.
     pub(crate) within: Duration,
     /// Who is told; none if nobody cares.
@@ -91,14 +95,23 @@ impl Service<Uri> for Dialer {
 }
 
 impl Dialer {
-    async fn dial(&self) -> io::Result<TcpStream> {
-        // What encrypts the connection goes on from here.
-        timeout(self.within, self.dial_tcp())
+    async fn dial(&self) -> io::Result<Wire> {
+        timeout(self.within, self.dial_wire())
             .await
             .unwrap_or_else(|_| {
                 let told = format!("no connection within {:?}", self.within);
                 Err(io::Error::new(io::ErrorKind::TimedOut, told))
             })
+    }
+
+    async fn dial_wire(&self) -> io::Result<Wire> {
+        let stream = self.dial_tcp().await?;
+        match &self.tls {
+            Some(tls) => Ok(Wire::Tls(Box::new(
+                tls.wrap(&self.endpoint.host, stream).await?,
+            ))),
+            None => Ok(Wire::plain(stream)),
+        }
     }
 
     async fn dial_tcp(&self) -> io::Result<TcpStream> {
@@ -132,7 +145,7 @@ fn saying(what: &str, error: &io::Error) -> io::Error {
 
 /// An open connection, whose end is noticed.
 pub(crate) struct Line {
-    stream: TcpStream,
+    stream: Wire,
     /// Never read: it tells when it is dropped.
     #[expect(dead_code, reason = "its drop is its use")]
     ending: Option<Ending>,

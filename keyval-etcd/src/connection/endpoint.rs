@@ -60,6 +60,12 @@ impl Endpoint {
         })
     }
 
+    /// The same endpoint, reached in this way.
+    pub(crate) fn over(mut self, scheme: Scheme) -> Self {
+        self.scheme = scheme;
+        self
+    }
+
     /// The endpoint as a URL.
     pub(crate) fn url(&self) -> String {
         match self.scheme {
@@ -91,7 +97,7 @@ impl fmt::Display for Endpoint {
 pub(crate) fn not_an_endpoint(at: usize, why: &str) -> Error {
     Error::invalid(format!(
         "etcd endpoint number {}, of the configuration or of ETCD_ENDPOINTS, is of no use: {why}; \
-         write host:port or http://host:port",
+         write host:port, http://host:port or https://host:port",
         at + 1
     ))
 }

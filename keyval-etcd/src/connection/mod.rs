@@ -1,6 +1,7 @@
 //! The connections to the endpoints, what is known of them, and the one way in which calls are
 //! made.
 
+mod access;
 mod attempts;
 mod carrier;
 mod client;
@@ -13,6 +14,7 @@ mod nodes;
 mod pool;
 mod state;
 mod sync;
+mod wire;
 
 pub(crate) use self::client::{Client, StubResult};
 pub(crate) use self::node::Node;

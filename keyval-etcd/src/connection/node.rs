@@ -1,10 +1,11 @@
 //! One endpoint: its connections, and what is called on them.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{
-    Channel, Client as Stub, ClusterClient, ConnectOptions, KvClient, LeaseClient,
+    AuthClient, Channel, Client as Stub, ClusterClient, ConnectOptions, KvClient, LeaseClient,
     MaintenanceClient, WatchClient,
 };
 use keyval::{Error, Outcome, Result};
@@ -13,15 +14,13 @@ use tokio::time::{Instant, timeout};
 use tonic::transport;
 
 use crate::config::EtcdConfig;
+use crate::connection::access::Access;
 use crate::connection::dial::{Dialer, Lines};
-use crate::connection::endpoint::Endpoint;
+use crate::connection::endpoint::{Endpoint, Scheme};
 use crate::connection::health::Health;
 use crate::connection::state::EndpointFailure;
 use crate::error;
 
-/// etcd drops clients that ping more often than every 5 s, or without a call under way.
-const PING_EVERY: Duration = Duration::from_secs(10);
-const PING_ANSWER: Duration = Duration::from_secs(5);
 /// What one unread watch may hold back in the transport.
 const WATCH_STREAM_WINDOW: u32 = 1 << 20;
 /// So large that unread watches never use up what they share: a thousand full ones.
@@ -39,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) cluster: ClusterClient,
     /// On a connection of its own, and served only by a member that knows a leader.
     pub(crate) watch: WatchClient,
+    pub(crate) auth: AuthClient,
+    access: Access,
     pub(crate) health: Arc<Health>,
     /// The connection of the calls; none if it is not ours.
     pub(crate) line: Option<Line>,
@@ -57,29 +58,38 @@ impl Node {
     ///
     /// # Errors
     /// [`Error::Backend`] if the stub does not take the connection.
-    pub(crate) async fn new(endpoint: Endpoint, config: &EtcdConfig) -> Result<Self> {
-        let endpoint = Arc::new(endpoint);
+    pub(crate) async fn new(
+        endpoint: Endpoint,
+        config: &EtcdConfig,
+        access: &Access,
+    ) -> Result<Self> {
+        let endpoint = Arc::new(endpoint.over(access.scheme()));
         let health = Arc::new(Health::unknown());
         let lines = Arc::new(Lines::new(health.clone()));
         let dialer = |lines| Dialer {
             endpoint: endpoint.clone(),
+            tls: access.tls.clone(),
             within: config.dial_timeout,
             lines,
         };
-        let transport = transport::Endpoint::from_shared(endpoint.url())
+        let transport = transport(&endpoint)
             .map_err(|_| Error::invalid(format!("{endpoint} is not a host and a port")))?
-            .http2_keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_ANSWER)
+            .http2_keep_alive_interval(config.keepalive_time)
+            .keep_alive_timeout(config.keepalive_timeout)
+            // etcd drops clients that ask without a call under way.
             .keep_alive_while_idle(false);
         let channel = transport.connect_with_connector_lazy(dialer(Some(lines.clone())));
         let watches = transport
             .initial_stream_window_size(WATCH_STREAM_WINDOW)
             .initial_connection_window_size(WATCH_CONNECTION_WINDOW)
             .connect_with_connector_lazy(dialer(None));
-        let calls = stub(channel.clone(), ConnectOptions::new()).await?;
-        let watches = stub(watches, ConnectOptions::new().with_require_leader(true)).await?;
+        let authorized = access.authorize(channel.clone());
+        let calls = stub(authorized.clone(), ConnectOptions::new()).await?;
+        let options = ConnectOptions::new().with_require_leader(true);
+        let watches = stub(access.authorize(watches), options).await?;
         let mut node = Self::over(endpoint.to_string().into(), &calls, &watches);
-        node.channel = Some(Channel::Tonic(channel.clone()));
+        node.access = access.clone();
+        node.channel = Some(authorized);
         node.health = health;
         node.line = Some(Line { lines, channel });
         Ok(node)
@@ -95,6 +105,8 @@ impl Node {
             maintenance: calls.maintenance_client(),
             cluster: calls.cluster_client(),
             watch: watches.watch_client().max_decoding_message_size(usize::MAX),
+            auth: calls.auth_client(),
+            access: Access::default(),
             health: Arc::new(Health::unknown()),
             line: None,
             asked: Mutex::new(None),
@@ -107,6 +119,22 @@ impl Node {
         Some(EndpointFailure::new(self.endpoint.clone(), cause))
     }
 
+    /// Sends a request to it; once more if that takes a login before.
+    pub(crate) async fn send<T, F>(&self, send: impl Fn() -> F) -> Result<T, etcd_client::Error>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        self.access.send(&self.auth, send).await
+    }
+
+    /// Logs in, if that is asked for.
+    ///
+    /// # Errors
+    /// That of the login.
+    pub(crate) async fn log_in(&self) -> Result<(), etcd_client::Error> {
+        self.access.log_in(&self.auth).await
+    }
+
     /// Asks for its version; any answer at all shows that it is up.
     ///
     /// # Errors
@@ -115,8 +143,11 @@ impl Node {
     /// # Cancel safety
     /// Dropping the future asks for nothing more, and changes nothing.
     pub(crate) async fn ask(&self, within: Duration) -> Result<String, Arc<str>> {
-        let mut maintenance = self.maintenance.clone();
-        let cause = match timeout(within, maintenance.status()).await {
+        let asked = self.send(|| {
+            let mut maintenance = self.maintenance.clone();
+            async move { maintenance.status().await }
+        });
+        let cause = match timeout(within, asked).await {
             Ok(Ok(status)) => {
                 self.health.succeeded();
                 return Ok(status.0.version);
@@ -160,9 +191,17 @@ impl Node {
     }
 }
 
-async fn stub(channel: transport::Channel, options: ConnectOptions) -> Result<Stub> {
+/// What the dialer opens is always plain text to the transport, which has no encryption of its own;
+/// only the requests say how they are sent.
+fn transport(endpoint: &Endpoint) -> Result<transport::Endpoint, Box<dyn std::error::Error>> {
+    let plain = endpoint.clone().over(Scheme::Http);
+    let transport = transport::Endpoint::from_shared(plain.url())?;
+    Ok(transport.origin(endpoint.url().parse()?))
+}
+
+async fn stub(channel: Channel, options: ConnectOptions) -> Result<Stub> {
     // Without a user this asks nothing of the server.
-    Stub::from_channel(Channel::Tonic(channel), Some(options))
+    Stub::from_channel(channel, Some(options))
         .await
         .map_err(|failure| Error::backend(error::words(&failure), Outcome::NotApplied))
 }

@@ -7,7 +7,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use crate::config::EtcdConfig;
-use crate::connection::endpoint::{Endpoint, Scheme};
+use crate::connection::access::Access;
+use crate::connection::endpoint::Endpoint;
 use crate::connection::node::Node;
 use crate::connection::nodes::Nodes;
 use crate::connection::pool::{Pool, first_to_answer};
@@ -17,7 +18,12 @@ use crate::error;
 pub(crate) type EndpointFilter = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// Reads the list of members again and again, until the store is closed.
-pub(crate) async fn keep_in_step(pool: Arc<Pool>, config: EtcdConfig, filter: EndpointFilter) {
+pub(crate) async fn keep_in_step(
+    pool: Arc<Pool>,
+    config: EtcdConfig,
+    access: Access,
+    filter: EndpointFilter,
+) {
     let closing = pool.closing.clone();
     let keep = async {
         let mut ticks = interval(config.endpoint_sync);
@@ -25,7 +31,7 @@ pub(crate) async fn keep_in_step(pool: Arc<Pool>, config: EtcdConfig, filter: En
         loop {
             ticks.tick().await;
             // Boxed, as it is large and rare.
-            if let Err(why) = Box::pin(step(&pool, &config, &filter)).await {
+            if let Err(why) = Box::pin(step(&pool, &config, &access, &filter)).await {
                 warn!(%why, "the endpoints stay as they are");
             }
         }
@@ -34,15 +40,24 @@ pub(crate) async fn keep_in_step(pool: Arc<Pool>, config: EtcdConfig, filter: En
 }
 
 /// Reads the list once; says why it was of no use.
-async fn step(pool: &Pool, config: &EtcdConfig, filter: &EndpointFilter) -> Result<(), String> {
+async fn step(
+    pool: &Pool,
+    config: &EtcdConfig,
+    access: &Access,
+    filter: &EndpointFilter,
+) -> Result<(), String> {
     let Some(nodes) = pool.nodes() else {
         return Ok(());
     };
-    let mut cluster = nodes.current().cluster.clone();
-    let listed = timeout(config.operation_timeout, cluster.member_list()).await;
+    let asked = nodes.current();
+    let listed = asked.send(|| {
+        let mut cluster = asked.cluster.clone();
+        async move { cluster.member_list().await }
+    });
+    let listed = timeout(config.operation_timeout, listed).await;
     let listed = listed.map_err(|_| "the list of members did not come in time".to_owned())?;
     let listed = listed.map_err(|failure| error::words(&failure))?;
-    let endpoints = endpoints(listed.members(), filter);
+    let endpoints = endpoints(listed.members(), access, filter);
     if endpoints.is_empty() {
         return Err("the list of members holds no endpoint of use".to_owned());
     }
@@ -59,7 +74,7 @@ async fn step(pool: &Pool, config: &EtcdConfig, filter: &EndpointFilter) -> Resu
         list.push(match find(&nodes, &endpoint) {
             Some(node) => node.clone(),
             None => Arc::new(
-                Node::new(endpoint, config)
+                Node::new(endpoint, config, access)
                     .await
                     .map_err(|error| error.to_string())?,
             ),
@@ -94,7 +109,7 @@ fn find<'a>(nodes: &'a Nodes, endpoint: &Endpoint) -> Option<&'a Arc<Node>> {
 }
 
 /// Where the members serve their clients that have started and may answer them, each once.
-fn endpoints(members: &[Member], filter: &EndpointFilter) -> Vec<Endpoint> {
+fn endpoints(members: &[Member], access: &Access, filter: &EndpointFilter) -> Vec<Endpoint> {
     let mut endpoints = Vec::new();
     for member in members {
         // One that has not started has no name yet.
@@ -104,10 +119,11 @@ fn endpoints(members: &[Member], filter: &EndpointFilter) -> Vec<Endpoint> {
         for url in member.client_urls() {
             let Some(url) = filter(url) else { continue };
             match Endpoint::parse(&url) {
-                Ok(endpoint) if endpoint.scheme == Scheme::Https => {
+                // All endpoints are reached in one way: what is encrypted stays so.
+                Ok(endpoint) if endpoint.scheme != access.scheme() => {
                     warn!(
                         member = member.name(),
-                        "left out an endpoint that needs TLS"
+                        "left out an endpoint with another scheme than ours"
                     );
                 }
                 Ok(endpoint) if endpoints.contains(&endpoint) => {}

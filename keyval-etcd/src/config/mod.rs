@@ -1,0 +1,9 @@
+//! How to reach an etcd: endpoints, encryption, login, deadlines and limits.
+
+mod check;
+mod etcd;
+mod optional;
+mod transport;
+
+pub use self::etcd::EtcdConfig;
+pub(crate) use self::transport::Transport;

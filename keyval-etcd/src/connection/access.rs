@@ -1,0 +1,80 @@
+//! How the endpoints of a store are spoken to: in plain text or encrypted, and as whom.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use etcd_client::{AuthClient, Channel as StubChannel};
+use keyval::Result;
+use tonic::transport::Channel;
+
+use crate::config::{EtcdConfig, Transport};
+use crate::connection::endpoint::Scheme;
+use crate::login::Login;
+use crate::tls::Tls;
+
+/// What all connections to all endpoints share.
+#[derive(Clone, Default)]
+pub(crate) struct Access {
+    pub(crate) tls: Option<Arc<Tls>>,
+    login: Option<Arc<Login>>,
+}
+
+impl Access {
+    /// What a configuration says for these endpoints.
+    ///
+    /// # Errors
+    /// [`keyval::Error::Invalid`] for keys that do not go with each other or with the endpoints, and
+    /// for files of no use.
+    pub(crate) async fn new(config: &EtcdConfig, endpoints: &[String]) -> Result<Self> {
+        let tls = match config.transport(endpoints)? {
+            Transport::Plain => None,
+            Transport::Tls => Some(Arc::new(Tls::load(config).await?)),
+        };
+        let login = Login::new(config).map(Arc::new);
+        Ok(Self { tls, login })
+    }
+
+    /// How every endpoint is reached, whatever it says itself.
+    pub(crate) fn scheme(&self) -> Scheme {
+        match self.tls {
+            Some(_) => Scheme::Https,
+            None => Scheme::Http,
+        }
+    }
+
+    /// A connection for the stubs, whose requests show who we are.
+    pub(crate) fn authorize(&self, channel: Channel) -> StubChannel {
+        match &self.login {
+            Some(login) => login.authorize(channel),
+            // Nothing to show, and nothing to pay for it.
+            None => StubChannel::Tonic(channel),
+        }
+    }
+
+    /// Sends a request; once more if that takes a login before.
+    pub(crate) async fn send<T, F>(
+        &self,
+        auth: &AuthClient,
+        send: impl Fn() -> F,
+    ) -> Result<T, etcd_client::Error>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        match &self.login {
+            // Boxed, to keep the calls small of those who do not log in.
+            Some(login) => Box::pin(login.send(auth, send)).await,
+            None => send().await,
+        }
+    }
+
+    /// Logs in before anything is asked that needs it, so that a refusal is told at once.
+    ///
+    /// # Errors
+    /// That of the login.
+    pub(crate) async fn log_in(&self, auth: &AuthClient) -> Result<(), etcd_client::Error> {
+        match &self.login {
+            Some(login) => login.renew(0, auth).await,
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What a connection runs over: plain text or encryption.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::tls::TlsStream;
+
+/// An open connection to a server.
+pub(crate) enum Wire {
+    Plain {
+        stream: TcpStream,
+        /// Whether the server has said anything.
+        heard: bool,
+    },
+    Tls(Box<TlsStream>),
+}
+
+/// Why a connection ended before it had begun, as far as that can be known: a server that expects
+/// TLS gives no reason to whom it cannot understand.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the server ended the connection before its first word: if it expects TLS, write https://, or \
+     set ca-file"
+)]
+struct NotAWord(#[source] io::Error);
+
+impl Wire {
+    /// A connection in plain text.
+    pub(crate) fn plain(stream: TcpStream) -> Self {
+        Self::Plain {
+            stream,
+            heard: false,
+        }
+    }
+
+    fn explained<T>(&self, done: io::Result<T>) -> io::Result<T> {
+        match self {
+            Self::Plain { heard: false, .. } => {
+                done.map_err(|error| io::Error::new(error.kind(), NotAWord(error)))
+            }
+            _ => done,
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let done = match &mut *self {
+            Self::Plain { stream, heard } => {
+                let before = buffer.filled().len();
+                let mut done = ready!(Pin::new(stream).poll_read(cx, buffer));
+                if buffer.filled().len() > before {
+                    *heard = true;
+                } else if !*heard && buffer.remaining() > 0 && done.is_ok() {
+                    done = Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                done
+            }
+            Self::Tls(stream) => ready!(Pin::new(stream).poll_read(cx, buffer)),
+        };
+        Poll::Ready(self.explained(done))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let done = match &mut *self {
+            Self::Plain { stream, .. } => ready!(Pin::new(stream).poll_write(cx, bytes)),
+            Self::Tls(stream) => ready!(Pin::new(stream).poll_write(cx, bytes)),
+        };
+        Poll::Ready(self.explained(done))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let done = match &mut *self {
+            Self::Plain { stream, .. } => ready!(Pin::new(stream).poll_write_vectored(cx, buffers)),
+            Self::Tls(stream) => ready!(Pin::new(stream).poll_write_vectored(cx, buffers)),
+        };
+        Poll::Ready(self.explained(done))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain { stream, .. } => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain { stream, .. } => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain { stream, .. } => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

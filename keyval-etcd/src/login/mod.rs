@@ -1,0 +1,7 @@
+//! Logging in to an etcd: one token for all connections, renewed by whoever first finds it refused.
+
+mod account;
+mod renew;
+mod token;
+
+pub(crate) use self::renew::Login;

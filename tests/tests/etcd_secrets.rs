@@ -1,0 +1,257 @@
+//! No secret ever shows: in no error, no Debug, no Display and no log, at whatever level.
+
+#![allow(clippy::unwrap_used)]
+
+use std::error::Error as StdError;
+use std::fmt::{Debug, Display};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use keyval::{
+    Broker, BrokerExt, KeyRange, Leases, Maintenance, Op, StoreExt, Txn, WatchOptions, Watcher,
+    follow,
+};
+use keyval_etcd::{EtcdConfig, EtcdStore};
+use keyval_tests::auth::{AuthEtcd, CHEAP};
+use keyval_tests::certificates::{Valid, put};
+use keyval_tests::tls::{Clients, TlsEtcd};
+use parking_lot::Mutex;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Part of all that must not be seen.
+const CANARY: &str = "canary7f3a91";
+
+/// All that was shown in one way or another.
+#[derive(Clone, Default)]
+struct Seen(Arc<Mutex<Vec<u8>>>);
+
+impl Seen {
+    fn show(&self, shown: impl Debug + Display) {
+        self.add(format!("{shown} {shown:?} {shown:#?}\n"));
+    }
+
+    /// An error with all its causes, which must not be there without their reason.
+    fn fail<T, E: StdError>(&self, result: Result<T, E>) {
+        let Err(error) = result else {
+            panic!("this has to fail");
+        };
+        let mut cause: Option<&dyn StdError> = Some(&error);
+        while let Some(error) = cause {
+            self.show(error);
+            cause = error.source();
+        }
+    }
+
+    fn add(&self, text: impl AsRef<[u8]>) {
+        self.0.lock().extend_from_slice(text.as_ref());
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock()).into_owned()
+    }
+}
+
+impl io::Write for Seen {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.add(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Seen {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+fn config(server: &TlsEtcd) -> EtcdConfig {
+    let folder = server.folder();
+    server
+        .tls_config()
+        .with_client_certificate(folder.join("agent.pem"), folder.join("agent-key.pem"))
+        .with_login(user(), password())
+        .with_dial_timeout(Duration::from_secs(10))
+        .with_operation_timeout(Duration::from_secs(20))
+}
+
+fn user() -> String {
+    format!("user-{CANARY}")
+}
+
+fn password() -> String {
+    format!("password-{CANARY}")
+}
+
+fn value() -> String {
+    format!("value-{CANARY}")
+}
+
+#[tokio::test]
+async fn no_secret_is_ever_shown() {
+    let seen = Seen::default();
+    tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
+        .with_writer(seen.clone())
+        .with_ansi(false)
+        .init();
+
+    let server = TlsEtcd::start(Clients::Certified, &[CHEAP]);
+    let agent = server.authority().certify(&["agent"], Valid::Now);
+    agent.write(server.folder(), "agent");
+    let mut server = AuthEtcd::over(server, "app/").await;
+    server.add_user(&user(), &password()).await;
+
+    configurations(&seen, &server).await;
+    let store = operations(&seen, &server).await;
+    outages(&seen, &mut server, &store).await;
+    store.close().await.unwrap();
+    seen.fail(store.get("app/a").await);
+
+    let text = seen.text();
+    assert!(text.contains("TRACE"), "the logs are there");
+    assert!(text.contains("logged in to etcd"), "and ours among them");
+    let secret = key_line(&agent.key);
+    for secret in [CANARY, secret] {
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains(secret)).collect();
+        assert!(lines.is_empty(), "{}", lines.join("\n"));
+    }
+    // The same as bytes, as Debug shows them.
+    let bytes = format!("{:?}", CANARY.as_bytes());
+    assert!(!text.contains(bytes.trim_matches(['[', ']'])));
+}
+
+/// A line of the key itself.
+fn key_line(key: &str) -> &str {
+    key.lines().nth(1).expect("it has lines")
+}
+
+/// Configurations that are shown, and such as are of no use.
+async fn configurations(seen: &Seen, server: &TlsEtcd) {
+    let folder = server.folder();
+    let good = config(server);
+    seen.add(format!("{good:?} {good:#?}"));
+    for text in [
+        format!("username: [{CANARY}]"),
+        format!("password: {{a: {CANARY}}}"),
+        format!("password: file:{CANARY}"),
+        format!("usernam: {CANARY}"),
+    ] {
+        seen.fail(keyval_config::parse::<EtcdConfig>("etcd.yaml", &text));
+    }
+    let damaged = put(
+        folder,
+        "damaged-key.pem",
+        &format!("-----BEGIN PRIVATE KEY-----\n{CANARY}\n{CANARY}\n"),
+    );
+    let hollow = put(
+        folder,
+        "hollow-key.pem",
+        &format!("-----BEGIN PRIVATE KEY-----\n{CANARY}\n-----END PRIVATE KEY-----\n"),
+    );
+    let both = put(folder, "password", &password());
+    let with = |change: &dyn Fn(&mut EtcdConfig)| {
+        let mut config = good.clone();
+        change(&mut config);
+        config
+    };
+    for config in [
+        with(&|config| config.key_file = Some(damaged.clone())),
+        with(&|config| config.key_file = Some(hollow.clone())),
+        with(&|config| config.key_file = config.ca_file.clone()),
+        with(&|config| config.ca_file = config.key_file.clone()),
+        with(&|config| config.password_file = Some(both.clone())),
+        with(&|config| config.endpoints = vec![format!("https://{CANARY}:{CANARY}@a:1")]),
+        with(&|config| config.endpoints = vec![format!("http://{}", server.endpoint())]),
+        with(&|config| config.password = keyval_config::Secret::default()),
+        good.clone().with_login(user(), format!("wrong-{CANARY}")),
+        good.clone()
+            .with_login(format!("nobody-{CANARY}"), password()),
+    ] {
+        seen.add(format!("{config:?}"));
+        seen.fail(EtcdStore::connect(&config).await);
+    }
+}
+
+/// Whatever a store does, and what it refuses.
+async fn operations(seen: &Seen, server: &TlsEtcd) -> EtcdStore {
+    let store = EtcdStore::connect(&config(server)).await.unwrap();
+    seen.show(&store);
+    let mut watch = store
+        .watch_opts(&KeyRange::prefix("app/"), WatchOptions::default())
+        .await
+        .unwrap();
+    store.put("app/a", value()).await.unwrap();
+    assert!(watch.next().await.unwrap().is_ok());
+    store.get("app/a").await.unwrap();
+    let listed = store.list(KeyRange::prefix("app/")).await.unwrap();
+    assert_eq!(listed.entries.count().await, 1);
+    let txn = || Txn::new().then(Op::put("app/b", value()));
+    store.commit(txn()).await.unwrap();
+    let lease = store.grant(Duration::from_secs(60)).await.unwrap();
+    store.keep_alive(lease.id).await.unwrap();
+    store.revoke(lease.id).await.unwrap();
+    seen.fail(store.keep_alive(lease.id).await);
+    store.status().await.unwrap();
+    seen.fail(store.put("other", value()).await);
+    seen.fail(store.get("other").await);
+    seen.fail(
+        store
+            .commit(Txn::new().then(Op::put("other", value())))
+            .await,
+    );
+    let twice = txn().then(Op::put("app/b", value()));
+    seen.fail(store.commit(twice).await);
+    seen.fail(store.put("app/large", value().repeat(100_000)).await);
+    let all = KeyRange::all();
+    seen.fail(store.watch_opts(&all, WatchOptions::default()).await);
+    store.delete("app/b").await.unwrap();
+    store
+}
+
+/// What is said while the server goes and comes back, and of files that change.
+async fn outages(seen: &Seen, server: &mut AuthEtcd<TlsEtcd>, store: &EtcdStore) {
+    let scope = store.prefixed("app/");
+    let mut updates = follow(scope.clone(), KeyRange::all(), Default::default());
+    updates.next().await.unwrap().unwrap();
+    server.kill();
+    loop {
+        // The first may still find the old connection.
+        match scope.put("a", value()).await {
+            Err(error) => {
+                let known = !error.may_have_applied();
+                seen.fail::<(), _>(Err(error));
+                if known {
+                    break;
+                }
+            }
+            Ok(_) => panic!("the server is gone"),
+        }
+    }
+    broken_key(server.folder());
+    server.restart();
+    loop {
+        match scope.put("a", value()).await {
+            Ok(_) => break,
+            Err(error) => seen.fail::<(), _>(Err(error)),
+        }
+    }
+    updates.next().await.unwrap().unwrap();
+}
+
+fn broken_key(folder: &Path) {
+    put(
+        folder,
+        "agent-key.pem",
+        &format!("-----BEGIN PRIVATE KEY-----\n{CANARY}\n"),
+    );
+}
