@@ -9,6 +9,7 @@ pub mod proxied;
 pub mod proxy;
 mod pump;
 mod ready;
+pub mod replica;
 mod watchdog;
 
 #[cfg(feature = "containers")]

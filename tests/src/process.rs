@@ -245,8 +245,21 @@ fn knows(program: &Path, flag: &str) -> bool {
 
 /// Two ports that are free now; held together, so that they differ.
 fn two_free_ports() -> (SocketAddr, SocketAddr) {
-    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the loopback has ports");
-    let (a, b) = (listen(), listen());
+    let (a, b) = (free_port(), free_port());
     let address = |listener: &TcpListener| listener.local_addr().expect("it is bound");
     (address(&a), address(&b))
+}
+
+/// A port from below those that systems give to outgoing connections, which would take the port of
+/// a server while that does not run.
+fn free_port() -> TcpListener {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let port = fastrand::u16(10_000..32_000);
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(listener) => return listener,
+            Err(why) => assert!(tries < 1000, "the loopback has no ports left: {why}"),
+        }
+    }
 }

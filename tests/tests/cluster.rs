@@ -8,10 +8,11 @@ use keyval_tests::proxied::Proxied;
 /// Reads from this member alone, as soon as it has it.
 async fn reads(cluster: &Cluster, member: usize, key: &str) -> String {
     let config = EtcdConfig::default().with_endpoints([cluster.address(member).to_string()]);
-    let store = EtcdStore::connect(&config).await.unwrap();
+    let store = EtcdStore::connect(&config).await.expect("it serves");
     let options = GetOptions::default().with_consistency(Consistency::Linearizable);
-    let entry = store.get_opts(&Key::from(key), options).await.unwrap();
-    String::from_utf8(entry.expect("it was put").value.to_vec()).unwrap()
+    let entry = store.get_opts(&Key::from(key), options).await;
+    let entry = entry.expect("it serves").expect("it was put");
+    String::from_utf8_lossy(&entry.value).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

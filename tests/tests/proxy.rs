@@ -16,8 +16,10 @@ const NEVER: Duration = Duration::from_millis(100);
 
 /// Starts a server that sends back what it receives.
 async fn echo() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("the loopback has ports");
+    let address = listener.local_addr().expect("it is bound");
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
@@ -56,8 +58,10 @@ async fn is_reset(stream: &mut TcpStream) -> bool {
 }
 
 async fn connected(proxy: &Proxy) -> TcpStream {
-    let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
-    echoed(&mut stream, "hello").await.unwrap();
+    let stream = TcpStream::connect(proxy.address()).await;
+    let mut stream = stream.expect("the proxy lets it in");
+    let greeted = echoed(&mut stream, "hello").await;
+    greeted.expect("the proxy lets it pass");
     stream
 }
 
@@ -73,7 +77,8 @@ async fn what_passes_arrives_and_is_counted() {
         to.write_all(large.as_bytes()),
         soon(from.read_exact(&mut back))
     );
-    (sent.unwrap(), read.unwrap());
+    sent.unwrap();
+    read.unwrap();
     assert_eq!(back, large.as_bytes());
     let counts = proxy.counts();
     assert_eq!((counts.accepted, counts.open), (2, 2));
