@@ -24,6 +24,7 @@ pub struct Replica {
     local: Mirror<Bytes>,
     state: watch::Receiver<FollowState>,
     told: Arc<Mutex<Told>>,
+    reading: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
@@ -51,12 +52,19 @@ impl Replica {
         let state = updates.state();
         let told = Arc::new(Mutex::new(Told::default()));
         let notes = told.clone();
+        let (reading, mut reads) = watch::channel(true);
         let task = tokio::spawn(async move {
             let mut updates = updates;
-            while let Some(update) = updates.next().await {
+            while reads.wait_for(|reads| *reads).await.is_ok() {
+                let update = tokio::select! {
+                    biased;
+                    _ = reads.changed() => continue,
+                    update = updates.next() => update,
+                };
                 match update {
-                    Ok(update) => notes.lock().note(&mut writer, update),
-                    Err(error) => notes.lock().wrong.push(error.to_string()),
+                    Some(Ok(update)) => notes.lock().note(&mut writer, update),
+                    Some(Err(error)) => notes.lock().wrong.push(error.to_string()),
+                    None => return,
                 }
             }
         });
@@ -64,6 +72,7 @@ impl Replica {
             local,
             state,
             told,
+            reading,
             task,
         };
         soon("the first snapshot", replica.local.ready())
@@ -95,6 +104,27 @@ impl Replica {
         told
     }
 
+    /// Stops reading: a follower does nothing unless it is read.
+    pub fn stop(&self) {
+        self.reading.send_replace(false);
+    }
+
+    /// Goes on reading.
+    pub fn go_on(&self) {
+        self.reading.send_replace(true);
+    }
+
+    /// Waits until the follower has ended, and returns the errors with which it did.
+    ///
+    /// # Panics
+    /// If it does not in time.
+    pub async fn ended(&self) -> Vec<String> {
+        let mut local = self.local.clone();
+        let end = async { while local.changed().await.is_ok() {} };
+        soon("the end of the follower", end).await;
+        self.told.lock().wrong.clone()
+    }
+
     /// Waits until the follower stands so with its store.
     ///
     /// # Panics
@@ -104,6 +134,14 @@ impl Replica {
         soon("the state", state.wait_for(wanted))
             .await
             .expect("the follower goes on");
+    }
+
+    /// Waits until the copy is at least at this revision of the history that it is in.
+    ///
+    /// # Panics
+    /// If it is not in time.
+    pub async fn reaches(&self, revision: Revision) {
+        self.until(|copy| copy.revision() >= revision).await;
     }
 
     /// Waits until the copy is as wanted.
