@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use keyval_etcd::{EtcdConfig, EtcdStore};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[cfg(feature = "containers")]
 use crate::container::Contained;
@@ -146,6 +146,33 @@ impl Etcd {
         value.parse().ok()
     }
 
+    /// Gives the space of what was compacted back, as `etcdctl defrag` does.
+    ///
+    /// # Panics
+    /// If the server does not.
+    pub fn defragment(&self) {
+        self.ask("/v3/maintenance/defragment", &json!({}));
+    }
+
+    /// Disarms all alarms, as `etcdctl alarm disarm` does.
+    ///
+    /// # Panics
+    /// If the server does not.
+    pub fn disarm(&self) {
+        let listed = self.ask("/v3/maintenance/alarm", &json!({}));
+        for alarm in listed["alarms"].as_array().into_iter().flatten() {
+            let body = json!({
+                "action": "DEACTIVATE", "memberID": alarm["memberID"], "alarm": alarm["alarm"],
+            });
+            self.ask("/v3/maintenance/alarm", &body);
+        }
+    }
+
+    fn ask(&self, path: &str, body: &Value) -> Value {
+        http::post(self.address(), path, body)
+            .unwrap_or_else(|why| panic!("the server refuses {path}: {why}"))
+    }
+
     /// A configuration for this server.
     #[must_use]
     pub fn config(&self) -> EtcdConfig {
@@ -259,8 +286,7 @@ impl Etcd {
 
     /// Makes sure, before anything is written, that this is the server that was started.
     fn identify(&mut self) {
-        let members = http::post(self.address(), "/v3/cluster/member/list", &json!({}))
-            .expect("the server says who it is");
+        let members = self.ask("/v3/cluster/member/list", &json!({}));
         assert_eq!(
             members["members"][0]["name"], self.name,
             "not our server: {members}"
