@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod etcd;
+pub mod fake;
 mod find;
 mod http;
 mod process;
