@@ -15,3 +15,5 @@ mod watchdog;
 
 #[cfg(feature = "containers")]
 mod container;
+#[cfg(feature = "containers")]
+pub mod containers;

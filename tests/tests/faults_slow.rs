@@ -45,7 +45,7 @@ async fn a_reader_that_stops_costs_bounded_memory_and_slows_nobody() {
     let range = KeyRange::prefix("x/");
     let first = writer.put("x/a", "").await.unwrap();
     let options = WatchOptions::default().starting_at(first);
-    let mut unread = store.watch_opts(&range, options.clone()).await.unwrap();
+    let mut unread = store.watch_opts(&range, options).await.unwrap();
     let mut watch = store.watch_opts(&range, options).await.unwrap();
     let value = Bytes::from(vec![b'x'; 1 << 20]);
     for _ in 0..8 {
