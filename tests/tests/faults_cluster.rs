@@ -7,7 +7,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use keyval::{
     BackoffPolicy, Broker, BrokerExt, Consistency, Error, FollowOptions, GetOptions, Key, KeyRange,
-    Maintenance, Revision,
+    Maintenance, MirrorSnapshot, Revision,
 };
 use keyval_etcd::EtcdStore;
 use keyval_tests::cluster::Cluster;
@@ -217,7 +217,7 @@ async fn a_wiped_cluster_costs_one_resync() {
     }
     let replica = replica(&store).await;
     cluster.wipe();
-    replica.until(|copy| copy.is_empty()).await;
+    replica.until(MirrorSnapshot::is_empty).await;
     let new = resumed(&store).await;
     replica
         .until(|copy| copy.revision() >= new && copy.len() == 1)

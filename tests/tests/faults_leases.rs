@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use keyval::{
-    Broker, BrokerExt, Error, FollowOptions, Key, KeyRange, Leases, Maintenance, PutOptions,
-    Revision,
+    Broker, BrokerExt, Error, FollowOptions, Key, KeyRange, Leases, Maintenance, MirrorSnapshot,
+    PutOptions, Revision,
 };
 use keyval_etcd::{EtcdConfig, EtcdStore};
 use keyval_tests::etcd::Etcd;
@@ -44,7 +44,7 @@ async fn a_lease_that_nobody_can_renew_ends_with_its_keys_at_one_revision() {
     let begun = Instant::now();
     let error = store.keep_alive(lease.id).await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
-    replica.until(|copy| copy.is_empty()).await;
+    replica.until(MirrorSnapshot::is_empty).await;
     // A renewal may have been under way, and etcd looks for ended leases twice in a second.
     let took = begun.elapsed();
     assert!(took < lease.ttl * 2 + Duration::from_secs(2), "{took:?}");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use keyval::{
     BackoffPolicy, Broker, BrokerExt, Error, FollowOptions, Key, KeyRange, Leases, Maintenance,
-    Outcome, PutOptions, ResyncCause, Revision, WatchOptions, Watcher,
+    MirrorSnapshot, Outcome, PutOptions, ResyncCause, Revision, WatchOptions, Watcher,
 };
 use keyval_etcd::EtcdStore;
 use keyval_tests::etcd::Etcd;
@@ -268,7 +268,7 @@ async fn a_wiped_server_costs_one_resync_that_deletes_every_key() {
     server.wipe();
     let other = server.store().await;
     other.put("y/elsewhere", "1").await.unwrap();
-    replica.until(|copy| copy.is_empty()).await;
+    replica.until(MirrorSnapshot::is_empty).await;
     other.put("x/new", "2").await.unwrap();
     replica.agrees_with(&other, KeyRange::prefix("x/")).await;
     let told = replica.told();
