@@ -49,13 +49,14 @@ fn busy(store: &EtcdStore, done: &Arc<AtomicUsize>) -> Vec<JoinHandle<()>> {
                     _ => store.grant(Duration::from_secs(60)).await.map(drop),
                 };
                 done.fetch_add(1, Ordering::Relaxed);
-                match result {
-                    Err(Error::Closed { .. }) => return,
-                    Err(error) => {
-                        assert!(error.is_retryable() || error.may_have_applied(), "{error}")
-                    }
-                    Ok(()) => {}
+                let Err(error) = result else {
+                    tokio::task::yield_now().await;
+                    continue;
+                };
+                if matches!(error, Error::Closed { .. }) {
+                    return;
                 }
+                assert!(error.is_retryable() || error.may_have_applied(), "{error}");
                 tokio::task::yield_now().await;
             }
         })

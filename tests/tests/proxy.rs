@@ -214,8 +214,10 @@ async fn a_server_that_is_gone_costs_its_clients_the_connection() {
     let address = gone.local_addr().unwrap();
     drop(gone);
     let proxy = Proxy::before(address);
-    let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
-    assert!(is_reset(&mut stream).await);
+    match TcpStream::connect(proxy.address()).await {
+        Ok(mut stream) => assert!(is_reset(&mut stream).await),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
 }
 
 #[tokio::test]
