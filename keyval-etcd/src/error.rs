@@ -15,6 +15,9 @@ pub(crate) struct Call<'a> {
     pub(crate) subject: &'a (dyn fmt::Display + Sync),
     /// Whether it can change the store.
     pub(crate) writes: bool,
+    /// Whether doing it twice comes to the same, so that it may be sent again although it may have
+    /// been applied.
+    pub(crate) repeatable: bool,
     /// The revision that it asks for.
     pub(crate) revision: Option<Revision>,
     /// The lease that it names.
@@ -32,6 +35,7 @@ impl<'a> Call<'a> {
             operation,
             subject,
             writes: false,
+            repeatable: true,
             revision: None,
             lease: None,
             size: (0, 0),
@@ -43,8 +47,15 @@ impl<'a> Call<'a> {
     pub(crate) fn write(operation: &'static str, subject: &'a (dyn fmt::Display + Sync)) -> Self {
         Self {
             writes: true,
+            repeatable: false,
             ..Self::read(operation, subject)
         }
+    }
+
+    /// The same call, of which it does not matter whether it is carried out twice.
+    pub(crate) fn repeatable(mut self) -> Self {
+        self.repeatable = true;
+        self
     }
 
     /// The same call, about this revision.
@@ -231,12 +242,12 @@ pub(crate) fn never_sent(error: &etcd_client::Error) -> bool {
     kind_of(error) == Kind::NotSent
 }
 
-/// Whether another endpoint may be asked: the request certainly was not carried out, or it is a
-/// read and its answer is missing.
+/// Whether another endpoint may be asked: the request certainly was not carried out, or it may be
+/// repeated and its answer is missing.
 pub(crate) fn allows_another(call: &Call<'_>, error: &etcd_client::Error) -> bool {
     match kind_of(error) {
         Kind::NotSent | Kind::Busy => true,
-        Kind::Unanswered => !call.writes,
+        Kind::Unanswered => call.repeatable,
         _ => false,
     }
 }

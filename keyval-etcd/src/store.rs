@@ -8,6 +8,7 @@ use keyval_config::Environment;
 
 use crate::config::EtcdConfig;
 use crate::connection::{Client, Connection};
+use crate::lease::Renewals;
 use crate::progress::requested_progress_is_exact;
 
 /// A store in an etcd server or cluster. Clones share their connections.
@@ -29,6 +30,7 @@ use crate::progress::requested_progress_is_exact;
 #[derive(Clone)]
 pub struct EtcdStore {
     pub(crate) client: Arc<Client>,
+    pub(crate) renewals: Arc<Renewals>,
     pub(crate) limits: Capabilities,
 }
 
@@ -60,8 +62,10 @@ impl EtcdStore {
             .with_progress(requested_progress_is_exact(client.version()))
             .with_max_txn_ops(Some(config.max_txn_ops))
             .with_max_request_bytes(Some(config.max_request_bytes));
+        let renewals = Renewals::new(client.tasks().clone(), client.closing().clone());
         Ok(Self {
             client: Arc::new(client),
+            renewals: Arc::new(renewals),
             limits,
         })
     }

@@ -17,3 +17,5 @@ mod watchdog;
 mod container;
 #[cfg(feature = "containers")]
 pub mod containers;
+
+pub use find::etcdctl;

@@ -25,7 +25,7 @@ impl Failure {
         match self {
             Self::NotReached(_) => true,
             Self::Failed(failure) => error::allows_another(call, failure),
-            Self::Silent(_) => !call.writes,
+            Self::Silent(_) => call.repeatable,
         }
     }
 

@@ -153,7 +153,7 @@ impl Client {
         let (mut asked, mut attempts) = (Vec::new(), Vec::new());
         while let Some(at) = nodes.next(&asked) {
             let node = nodes.get(at);
-            let until = if call.writes || !nodes.has_another(at, &asked) {
+            let until = if !call.repeatable || !nodes.has_another(at, &asked) {
                 deadline
             } else {
                 // One that is silent leaves the others half of the time.
@@ -212,7 +212,7 @@ impl Client {
     {
         let begun = Instant::now();
         let attempt = async {
-            if call.writes && !node.health.is_up() {
+            if !call.repeatable && !node.health.is_up() {
                 // A write that waits for a connection could not be told from one that was sent.
                 let within = self.pool.dial_timeout.min(until - begun);
                 // Boxed, as it is rare, to keep every other call small.

@@ -30,6 +30,8 @@ const WATCH_CONNECTION_WINDOW: u32 = 1 << 30;
 pub(crate) struct Node {
     /// The address, as errors show it.
     pub(crate) endpoint: Arc<str>,
+    /// The connection of the calls; none if it is not ours.
+    pub(crate) channel: Option<Channel>,
     pub(crate) kv: KvClient,
     pub(crate) lease: LeaseClient,
     pub(crate) maintenance: MaintenanceClient,
@@ -71,9 +73,10 @@ impl Node {
             .initial_stream_window_size(WATCH_STREAM_WINDOW)
             .initial_connection_window_size(WATCH_CONNECTION_WINDOW)
             .connect_with_connector_lazy(dialer(None));
-        let calls = stub(channel, ConnectOptions::new()).await?;
+        let calls = stub(channel.clone(), ConnectOptions::new()).await?;
         let watches = stub(watches, ConnectOptions::new().with_require_leader(true)).await?;
         let mut node = Self::over(endpoint.to_string().into(), &calls, &watches);
+        node.channel = Some(Channel::Tonic(channel));
         node.health = health;
         node.line = Some(Line { lines });
         Ok(node)
@@ -83,6 +86,7 @@ impl Node {
     pub(crate) fn over(name: Arc<str>, calls: &Stub, watches: &Stub) -> Self {
         Self {
             endpoint: name,
+            channel: None,
             kv: calls.kv_client().max_decoding_message_size(usize::MAX),
             lease: calls.lease_client(),
             maintenance: calls.maintenance_client(),
