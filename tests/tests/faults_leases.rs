@@ -2,14 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use keyval::recipes::{Session, SessionOptions, SessionState};
 use keyval::{
-    Broker, BrokerExt, Error, FollowOptions, Key, KeyRange, Leases, Maintenance, MirrorSnapshot,
-    PutOptions, Revision,
+    BackoffPolicy, Broker, BrokerExt, Error, FollowOptions, Key, KeyRange, Leases, Maintenance,
+    MirrorSnapshot, PutOptions, Revision,
 };
 use keyval_etcd::{EtcdConfig, EtcdStore};
+use keyval_tests::cluster::Cluster;
 use keyval_tests::etcd::Etcd;
 use keyval_tests::proxy::{Flow, Proxy, Way};
-use keyval_tests::replica::Replica;
+use keyval_tests::replica::{Replica, soon};
 
 /// The deadline of the stores here: long enough for a busy machine, short enough to wait for.
 const DEADLINE: Duration = Duration::from_millis(1500);
@@ -68,4 +70,70 @@ async fn a_lease_that_nobody_can_renew_ends_with_its_keys_at_one_revision() {
     }
     assert_eq!(direct.get("x/a").await.unwrap(), None);
     store.close().await.unwrap();
+}
+
+/// A session with a short TTL on this store, with its keys `x/a` and `x/b`.
+async fn session(store: &EtcdStore) -> Session {
+    let backoff = BackoffPolicy::default().with_max(Duration::from_millis(250));
+    let options = SessionOptions::default()
+        .with_ttl(Duration::from_secs(3))
+        .with_backoff(backoff);
+    let session = Session::open_opts(store.clone(), options)
+        .await
+        .expect("the server is well");
+    for key in ["x/a", "x/b"] {
+        session.put(key, "").await.expect("the server is well");
+    }
+    session
+}
+
+/// Waits until the session has a lease again after a loss.
+async fn renewed(session: &Session) {
+    let mut state = session.state();
+    let renewed = state.wait_for(|state| matches!(state, SessionState::Renewed { .. }));
+    let found = soon("a new lease", renewed).await;
+    drop(found.expect("the session goes on"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_puts_its_keys_again_on_a_server_that_lost_its_data() {
+    let mut server = Etcd::start();
+    let store = server.store().await;
+    let session = session(&store).await;
+    let lost = session.lost(session.lease());
+    server.wipe();
+    let cause = soon("the loss", lost).await;
+    println!("{cause}");
+    renewed(&session).await;
+    for key in ["x/a", "x/b"] {
+        let entry = store.get(key).await.unwrap().expect("it is back");
+        assert_eq!(entry.lease, Some(session.lease()));
+    }
+    session.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_outlives_the_leader_that_it_talks_to() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let mut endpoints = cluster.endpoints();
+    endpoints.rotate_left(leader);
+    let config = cluster.config().with_endpoints(endpoints);
+    let store = EtcdStore::connect(&config).await.unwrap();
+    let session = session(&store).await;
+    let mut lost = Box::pin(session.lost(session.lease()));
+    cluster.kill(leader);
+    let killed = Instant::now();
+    // Longer than the lease lives without a renewal.
+    soon("renewals", async {
+        while killed.elapsed() < session.ttl() * 2 || session.remaining() < session.ttl() / 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert!(futures::poll!(&mut lost).is_pending());
+    for key in ["x/a", "x/b"] {
+        assert!(store.get(key).await.unwrap().is_some(), "{key} is gone");
+    }
+    session.close().await.unwrap();
 }
