@@ -21,6 +21,7 @@ const CLEAN_UP: &str = "docker rm --force --volumes \"$1\"";
 #[derive(Debug)]
 pub(crate) struct Contained {
     address: SocketAddr,
+    id: String,
     log: mpsc::Sender<mpsc::Sender<String>>,
     owner: Option<JoinHandle<()>>,
 }
@@ -28,7 +29,7 @@ pub(crate) struct Contained {
 impl Contained {
     /// Starts a server of this name from an image, `name:tag`.
     pub(crate) fn start(image: &str, name: &str, extra: &[&str]) -> Self {
-        let (started, address) = mpsc::channel();
+        let (started, running) = mpsc::channel();
         let (log, asked) = mpsc::channel::<mpsc::Sender<String>>();
         let (image, name) = (image.to_owned(), name.to_owned());
         let extra: Vec<String> = extra.iter().map(|&argument| argument.to_owned()).collect();
@@ -38,16 +39,19 @@ impl Contained {
             let port = container
                 .get_host_port_ipv4(CLIENT)
                 .expect("the port is mapped");
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             started
-                .send(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+                .send((address, container.id().to_owned()))
                 .expect("it is waited for");
             for reader in asked {
                 let log = container.stderr_to_vec().unwrap_or_default();
                 drop(reader.send(String::from_utf8_lossy(&log).into_owned()));
             }
         });
+        let (address, id) = running.recv().expect("the container starts");
         Self {
-            address: address.recv().expect("the container starts"),
+            address,
+            id,
             log,
             owner: Some(owner),
         }
@@ -56,6 +60,11 @@ impl Contained {
     /// Where clients connect.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The container, as Docker knows it.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
     }
 
     /// The last lines that the server wrote.

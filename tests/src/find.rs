@@ -18,6 +18,16 @@ pub(crate) enum Source {
     Image(String),
 }
 
+/// The container image with an etcd in it, for tests that need containers.
+///
+/// # Panics
+/// If none is named.
+#[cfg(feature = "containers")]
+pub(crate) fn image() -> String {
+    std::env::var(IMAGE)
+        .unwrap_or_else(|_| panic!("a test in containers needs an image: set {IMAGE}"))
+}
+
 /// The etcd to test with: `KEYVAL_ETCD_BIN`, `KEYVAL_ETCD_IMAGE`, PATH, or what
 /// `cargo xtask etcd` has fetched.
 ///

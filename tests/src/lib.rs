@@ -2,15 +2,23 @@
 
 pub mod auth;
 pub mod certificates;
+pub mod cluster;
 pub mod etcd;
 pub mod fake;
 mod find;
 mod http;
 mod process;
+pub mod proxied;
+pub mod proxy;
+mod pump;
+mod ready;
+pub mod replica;
 pub mod tls;
 mod watchdog;
 
 #[cfg(feature = "containers")]
 mod container;
+#[cfg(feature = "containers")]
+pub mod containers;
 
 pub use find::etcdctl;

@@ -116,27 +116,3 @@ async fn a_key_deleted_in_a_compacted_outage_is_reported() {
         .collect();
     assert_eq!(told, ["put x/changed", "delete x/gone"]);
 }
-
-#[tokio::test]
-async fn a_wiped_server_whose_history_has_grown_past_the_old_one_is_found_out() {
-    let mut server = Etcd::start();
-    let store = server.store().await;
-    let old = store.put("x/old", "1").await.unwrap();
-    let mut updates = follow(store, KeyRange::prefix("x/"), FollowOptions::default());
-    assert_eq!(next(&mut updates).await.revision(), old);
-
-    server.wipe();
-    let other = server.store().await;
-    while other.put("x/new", "2").await.unwrap() <= old.next() {}
-    loop {
-        match next(&mut updates).await {
-            Update::Resync(snapshot) => {
-                assert_eq!(snapshot.cause, ResyncCause::HistoryChanged);
-                assert_eq!(snapshot.entries.len(), 1);
-                assert_eq!(snapshot.entries[0].key, "x/new");
-                break;
-            }
-            Update::Changes(changes) => assert!(changes.is_progress(), "{changes:?}"),
-        }
-    }
-}

@@ -158,6 +158,49 @@ pub(crate) fn find_all() -> Result<Vec<Etcd>> {
     }
 }
 
+/// A container image with an etcd in it: the one that is named, or one made of a program that needs
+/// nothing but itself.
+///
+/// # Errors
+/// Docker does not run, or there is neither.
+pub(crate) fn image() -> Result<Etcd> {
+    let named = look(Source::Docker);
+    let Err(why) = named else { return named };
+    for etcd in find_all()? {
+        let Place::Program(program) = &etcd.place else {
+            continue;
+        };
+        match contain(program, &etcd.version) {
+            Ok(image) => {
+                return Ok(Etcd {
+                    source: Source::Docker,
+                    place: Place::Image(image),
+                    ..etcd
+                });
+            }
+            Err(why) => eprintln!("  passed over {}: {why}", program.display()),
+        }
+    }
+    Err(why)
+}
+
+/// Makes an image of nothing but this program.
+fn contain(program: &Path, version: &str) -> Result<String> {
+    let image = format!("keyval-etcd:{version}");
+    let folder = program.parent().unwrap_or(Path::new("."));
+    let import = "tar -c -C \"$1\" etcd | docker import --change 'ENV PATH=/' - \"$2\"";
+    let arguments = ["-c", import, "sh", &folder.to_string_lossy(), &image];
+    capture_ok(command("sh", &arguments), PULL)?;
+    match docker(&image) {
+        Ok(_) => Ok(image),
+        Err(why) => {
+            // It needs more than itself.
+            drop(capture_ok(command("docker", &["rmi", &image]), ASK));
+            Err(why)
+        }
+    }
+}
+
 fn look(source: Source) -> Result<Etcd> {
     let (place, said) = match source {
         Source::Variable => {

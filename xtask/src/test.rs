@@ -20,17 +20,19 @@ enum Step {
     Etcd,
     Tests,
     Versions,
+    Containers,
     Lean,
     Readme,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step::Format,
     Step::Clippy,
     Step::Docs,
     Step::Etcd,
     Step::Tests,
     Step::Versions,
+    Step::Containers,
     Step::Lean,
     Step::Readme,
 ];
@@ -45,6 +47,7 @@ impl Step {
             Self::Etcd => "etcd",
             Self::Tests => "tests",
             Self::Versions => "versions",
+            Self::Containers => "containers",
             Self::Lean => "lean",
             Self::Readme => "readme",
         }
@@ -61,6 +64,7 @@ impl Step {
                 "every test of every crate passes with all features, and none is ignored"
             }
             Self::Versions => "the contract is kept on every other version of etcd that can be had",
+            Self::Containers => "a cluster in containers survives a cut network, where Docker runs",
             Self::Lean => "every crate builds and passes its tests with --no-default-features",
             Self::Readme => "the README's first command does what the README says",
         }
@@ -136,7 +140,7 @@ Runs all steps in this order and stops at the first that fails, or only the step
 "
     .to_owned();
     for step in STEPS {
-        text.push_str(&format!("  {:<8} {}\n", step.word(), step.about()));
+        text.push_str(&format!("  {:<10} {}\n", step.word(), step.about()));
     }
     text.push_str("\nThe variables that name an etcd are explained in CONTRIBUTING.md.\n");
     text
@@ -182,6 +186,7 @@ impl Run {
                 "--no-fail-fast",
             ])),
             Step::Versions => self.versions(),
+            Step::Containers => self.containers(),
             Step::Lean => self.lean(),
             Step::Readme => readme::run(),
         }
@@ -219,6 +224,23 @@ impl Run {
                 "the tests did not build, or a test program crashed",
             )),
         }
+    }
+
+    /// The tests that need containers; where there are none, it says so.
+    fn containers(&mut self) -> Result<()> {
+        let image = match etcd::image() {
+            Ok(image) => image,
+            Err(why) => {
+                println!(
+                    "NOT RUN: the tests of a cluster in containers, since Docker does not: {why}"
+                );
+                return Ok(());
+            }
+        };
+        println!("{image}");
+        let mut command = cargo(&["test", "--package", "keyval-tests", "--all-features"]);
+        command.args(["--test", "containers"]);
+        self.tests_with(Some(&image), command)
     }
 
     /// The tests of the contract, on each version that the other steps did not use.
