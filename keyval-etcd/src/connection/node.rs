@@ -124,6 +124,11 @@ impl Node {
         self.access.send(&self.auth, send).await
     }
 
+    /// Whether requests to it show a token.
+    pub(crate) fn logs_in(&self) -> bool {
+        self.access.logs_in()
+    }
+
     /// Logs in, if that is asked for.
     ///
     /// # Errors
