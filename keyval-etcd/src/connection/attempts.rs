@@ -112,3 +112,95 @@ fn told(attempts: &[Attempt]) -> String {
         .collect();
     told.join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use keyval::{Error, Outcome};
+    use tonic::Status;
+
+    use super::{Attempt, Failure, error_of};
+    use crate::error::Call;
+
+    const DEADLINE: Duration = Duration::from_secs(3);
+
+    fn attempt(endpoint: &str, failure: Failure) -> Attempt {
+        Attempt {
+            endpoint: endpoint.into(),
+            failure,
+        }
+    }
+
+    fn said(text: &str) -> Failure {
+        Failure::Failed(etcd_client::Error::GRpcStatus(Status::unavailable(text)))
+    }
+
+    fn not_reached() -> Failure {
+        Failure::NotReached("refused".into())
+    }
+
+    #[test]
+    fn what_was_sent_nowhere_was_not_applied() {
+        let attempts = vec![attempt("a:1", not_reached()), attempt("b:2", not_reached())];
+        let error = error_of(&Call::write("put", &"k"), attempts, DEADLINE);
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+        assert_eq!(
+            error.to_string(),
+            "the store is unavailable: put of \"k\" was not sent; a:1: refused; b:2: refused"
+        );
+    }
+
+    #[test]
+    fn an_error_that_is_final_lists_the_attempts_before_it() {
+        for failure in [
+            said("etcdserver: request timed out"),
+            Failure::Silent(DEADLINE),
+        ] {
+            let call = Call::write("put", &"k");
+            assert!(!failure.allows_another(&call));
+            let attempts = vec![attempt("a:1", not_reached()), attempt("b:2", failure)];
+            let error = error_of(&call, attempts, DEADLINE);
+            assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+            let told = error.to_string();
+            assert!(told.contains("earlier, a:1: refused"), "{told}");
+            assert!(told.contains("put of \"k\": b:2: "), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_single_silent_endpoint_is_a_timeout() {
+        let attempts = vec![attempt("a:1", Failure::Silent(DEADLINE))];
+        let error = error_of(&Call::read("get", &"k"), attempts, DEADLINE);
+        assert!(
+            matches!(
+                error,
+                Error::Timeout {
+                    operation: "get",
+                    after: DEADLINE,
+                    outcome: Outcome::NotApplied
+                }
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn only_a_read_may_follow_a_lost_answer() {
+        let (read, write) = (Call::read("get", &"k"), Call::write("put", &"k"));
+        for (failure, after_write) in [
+            (not_reached(), true),
+            (said("etcdserver: no leader"), true),
+            (said("etcdserver: too many requests"), true),
+            (said("etcdserver: request timed out"), false),
+            (said("transport is closing"), false),
+            (Failure::Silent(DEADLINE), false),
+        ] {
+            let told = failure.words();
+            assert!(failure.allows_another(&read), "{told}");
+            assert_eq!(failure.allows_another(&write), after_write, "{told}");
+        }
+        let denied = said("etcdserver: permission denied");
+        assert!(!denied.allows_another(&read));
+    }
+}

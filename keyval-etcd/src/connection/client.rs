@@ -19,6 +19,7 @@ use crate::connection::node::Node;
 use crate::connection::nodes::Nodes;
 use crate::connection::pool::{Pool, first_to_answer};
 use crate::connection::state::{Connection, EndpointFailure};
+use crate::connection::sync::{EndpointFilter, keep_in_step};
 use crate::error::{self, Call};
 
 /// The answer to a call of the stub.
@@ -40,7 +41,11 @@ impl Client {
     /// # Errors
     /// [`Error::Invalid`] for an endpoint that is none; [`Error::Unavailable`], with the cause of
     /// each, if none answers within the dial timeout.
-    pub(crate) async fn connect(config: &EtcdConfig, environment: &Environment) -> Result<Self> {
+    pub(crate) async fn connect(
+        config: &EtcdConfig,
+        environment: &Environment,
+        filter: EndpointFilter,
+    ) -> Result<Self> {
         config.check()?;
         let mut parsed = Vec::new();
         let endpoints = config.resolve_endpoints(environment)?;
@@ -52,7 +57,24 @@ impl Client {
         for endpoint in parsed {
             nodes.push(Arc::new(Node::new(endpoint, config, &access).await?));
         }
-        Self::over(nodes, config).await
+        let client = Self::over(nodes, config).await?;
+        if !config.endpoint_sync.is_zero() {
+            let pool = client.pool.clone();
+            client
+                .tasks
+                .spawn(keep_in_step(pool, config.clone(), access, filter));
+        }
+        Ok(client)
+    }
+
+    /// Uses the connections of a client of the caller's.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub(crate) async fn given(client: &etcd_client::Client, config: &EtcdConfig) -> Result<Self> {
+        config.check()?;
+        let node = Node::over("the given client".into(), client, client);
+        Self::over(vec![Arc::new(node)], config).await
     }
 
     async fn over(nodes: Vec<Arc<Node>>, config: &EtcdConfig) -> Result<Self> {

@@ -1,7 +1,7 @@
 //! What the calls and the connection of an endpoint have shown of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use keyval::{Backoff, BackoffPolicy};
@@ -15,9 +15,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Whether an endpoint answers: unknown at first, then up or down.
 pub(crate) struct Health {
     /// Apart from the rest, as every call looks at it.
-    up: AtomicBool,
+    standing: AtomicU8,
     history: Mutex<History>,
 }
+
+const UNKNOWN: u8 = 0;
+const UP: u8 = 1;
+const DOWN: u8 = 2;
 
 struct History {
     /// None unless it is down.
@@ -34,7 +38,7 @@ impl Health {
     /// Of an endpoint that was never asked.
     pub(crate) fn unknown() -> Self {
         Self {
-            up: AtomicBool::new(false),
+            standing: AtomicU8::new(UNKNOWN),
             history: Mutex::new(History {
                 failed: None,
                 backoff: policy().start(),
@@ -44,7 +48,7 @@ impl Health {
 
     /// Whether the last that was heard of it was good.
     pub(crate) fn is_up(&self) -> bool {
-        self.up.load(Ordering::Acquire)
+        self.standing.load(Ordering::Acquire) == UP
     }
 
     /// Notes that it answered.
@@ -52,13 +56,13 @@ impl Health {
         let mut history = self.history.lock();
         history.failed = None;
         history.backoff = policy().start();
-        self.up.store(true, Ordering::Release);
+        self.standing.store(UP, Ordering::Release);
     }
 
     /// Notes why it did not answer.
     pub(crate) fn failed(&self, cause: &str) {
         let mut history = self.history.lock();
-        self.up.store(false, Ordering::Release);
+        self.standing.store(DOWN, Ordering::Release);
         let now = Instant::now();
         let retry_at = match &history.failed {
             // Many calls that meet one failure are one failure.
@@ -73,7 +77,7 @@ impl Health {
 
     /// Until when others are to be asked first; none if it may be asked at once.
     pub(crate) fn avoid_until(&self, now: Instant) -> Option<Instant> {
-        if self.is_up() {
+        if self.standing.load(Ordering::Acquire) != DOWN {
             return None;
         }
         let history = self.history.lock();

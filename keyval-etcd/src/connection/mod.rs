@@ -3,6 +3,7 @@
 
 mod access;
 mod attempts;
+mod carrier;
 mod client;
 mod dial;
 mod endpoint;
@@ -12,6 +13,7 @@ mod node;
 mod nodes;
 mod pool;
 mod state;
+mod sync;
 mod wire;
 
 pub(crate) use self::client::{Client, StubResult};

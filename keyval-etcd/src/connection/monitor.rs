@@ -6,8 +6,10 @@ use std::time::Duration;
 use keyval::BackoffPolicy;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
+use tonic::transport::Channel;
 use tracing::{info, warn};
 
+use crate::connection::carrier::carry;
 use crate::connection::node::Node;
 use crate::connection::pool::{Pool, first_to_answer};
 
@@ -18,6 +20,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// An endpoint that has answered, and whatever becomes of its connection since.
 pub(crate) struct Held {
     node: Arc<Node>,
+    channel: Channel,
     events: watch::Receiver<u64>,
 }
 
@@ -27,6 +30,7 @@ impl Held {
         let line = node.line.as_ref()?;
         Some(Self {
             node: node.clone(),
+            channel: line.channel.clone(),
             events: line.lines.events(),
         })
     }
@@ -42,7 +46,13 @@ pub(crate) async fn look_after(pool: Arc<Pool>, wake: Arc<Notify>, held: Held) {
 
 async fn keep_connected(pool: &Pool, wake: &Notify, mut held: Held) {
     loop {
-        until_lost(pool, wake, &mut held).await;
+        let carried = carry(held.channel.clone());
+        tokio::select! {
+            // The end of the connection before that of the stream on it.
+            biased;
+            () = until_lost(pool, wake, &mut held) => {}
+            never = carried => match never {},
+        }
         let node = &held.node;
         pool.states
             .disconnected(node.failure().into_iter().collect());

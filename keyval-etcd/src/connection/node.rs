@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{
-    AuthClient, Channel, Client as Stub, ConnectOptions, KvClient, LeaseClient, MaintenanceClient,
-    WatchClient,
+    AuthClient, Channel, Client as Stub, ClusterClient, ConnectOptions, KvClient, LeaseClient,
+    MaintenanceClient, WatchClient,
 };
 use keyval::{Error, Outcome, Result};
 use tokio::sync::Mutex;
@@ -35,6 +35,7 @@ pub(crate) struct Node {
     pub(crate) kv: KvClient,
     pub(crate) lease: LeaseClient,
     pub(crate) maintenance: MaintenanceClient,
+    pub(crate) cluster: ClusterClient,
     /// On a connection of its own, and served only by a member that knows a leader.
     pub(crate) watch: WatchClient,
     pub(crate) auth: AuthClient,
@@ -49,6 +50,7 @@ pub(crate) struct Node {
 /// What is known of the connection of the calls.
 pub(crate) struct Line {
     pub(crate) lines: Arc<Lines>,
+    pub(crate) channel: transport::Channel,
 }
 
 impl Node {
@@ -81,15 +83,15 @@ impl Node {
             .initial_stream_window_size(WATCH_STREAM_WINDOW)
             .initial_connection_window_size(WATCH_CONNECTION_WINDOW)
             .connect_with_connector_lazy(dialer(None));
-        let channel = access.authorize(channel);
-        let calls = stub(channel.clone(), ConnectOptions::new()).await?;
+        let stubs = access.authorize(channel.clone());
+        let calls = stub(stubs.clone(), ConnectOptions::new()).await?;
         let options = ConnectOptions::new().with_require_leader(true);
         let watches = stub(access.authorize(watches), options).await?;
         let mut node = Self::over(endpoint.to_string().into(), &calls, &watches);
         node.access = access.clone();
-        node.channel = Some(channel);
+        node.channel = Some(stubs);
         node.health = health;
-        node.line = Some(Line { lines });
+        node.line = Some(Line { lines, channel });
         Ok(node)
     }
 
@@ -101,6 +103,7 @@ impl Node {
             kv: calls.kv_client().max_decoding_message_size(usize::MAX),
             lease: calls.lease_client(),
             maintenance: calls.maintenance_client(),
+            cluster: calls.cluster_client(),
             watch: watches.watch_client().max_decoding_message_size(usize::MAX),
             auth: calls.auth_client(),
             access: Access::default(),

@@ -41,6 +41,16 @@ impl Pool {
         self.nodes.read().clone()
     }
 
+    /// Uses these endpoints from now on. What is under way at others goes on there.
+    pub(crate) fn replace(&self, nodes: Nodes) {
+        if let Some(held) = &mut *self.nodes.write() {
+            *held = Arc::new(nodes);
+        }
+        if let Some(wake) = &self.wake {
+            wake.notify_one();
+        }
+    }
+
     /// Notes that this endpoint answered a call, and asks it first from now on.
     pub(crate) fn succeeded(&self, nodes: &Nodes, at: usize) {
         let left = nodes.prefer(at);

@@ -129,10 +129,12 @@ impl Connection {
     fn new(now: watch::Receiver<ConnectionState>) -> Self {
         let mut receiver = now.clone();
         receiver.mark_changed();
-        let states = stream::unfold(receiver, |mut receiver| async {
+        let states = stream::unfold(Some(receiver), |receiver| async {
+            let mut receiver = receiver?;
             receiver.changed().await.ok()?;
             let state = receiver.borrow_and_update().clone();
-            Some((state, receiver))
+            let more = state != ConnectionState::Closed;
+            Some((state, more.then_some(receiver)))
         });
         Self {
             now,

@@ -171,7 +171,7 @@ impl Renewing {
     }
 
     /// Tells everybody who waits that there will be no answer.
-    fn fail(&self, status: Status) {
+    fn fail(&self, status: &Status) {
         let before = std::mem::replace(&mut *self.state.lock(), State::Failed(status.clone()));
         if let State::Open(waiting) = before {
             for answer in waiting.into_values().flatten() {
@@ -185,7 +185,7 @@ impl Renewing {
 async fn run(stream: Arc<Renewing>, channel: Channel, requests: mpsc::Receiver<i64>) {
     if let Err(status) = read(&stream, channel, requests).await {
         tracing::debug!(%status, "the stream of renewals has ended");
-        stream.fail(status);
+        stream.fail(&status);
     }
 }
 
