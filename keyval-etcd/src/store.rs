@@ -41,7 +41,8 @@ impl EtcdStore {
     /// # Errors
     /// [`Error::Invalid`](keyval::Error::Invalid) for a configuration that makes no sense;
     /// [`Error::Unavailable`](keyval::Error::Unavailable), with the cause of each endpoint, if
-    /// none answers within the dial timeout.
+    /// none answers within the dial timeout;
+    /// [`Error::Unauthenticated`](keyval::Error::Unauthenticated) if etcd refuses the login.
     ///
     /// # Cancel safety
     /// Dropping the future abandons the connections.

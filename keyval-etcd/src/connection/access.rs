@@ -42,6 +42,11 @@ impl Access {
         }
     }
 
+    /// Whether requests show a token.
+    pub(crate) fn logs_in(&self) -> bool {
+        self.login.is_some()
+    }
+
     /// A connection for the stubs, whose requests show who we are.
     pub(crate) fn authorize(&self, channel: Channel) -> StubChannel {
         match &self.login {

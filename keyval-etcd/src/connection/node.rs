@@ -83,13 +83,13 @@ impl Node {
             .initial_stream_window_size(WATCH_STREAM_WINDOW)
             .initial_connection_window_size(WATCH_CONNECTION_WINDOW)
             .connect_with_connector_lazy(dialer(None));
-        let authorized = access.authorize(channel.clone());
-        let calls = stub(authorized.clone(), ConnectOptions::new()).await?;
+        let stubs = access.authorize(channel.clone());
+        let calls = stub(stubs.clone(), ConnectOptions::new()).await?;
         let options = ConnectOptions::new().with_require_leader(true);
         let watches = stub(access.authorize(watches), options).await?;
         let mut node = Self::over(endpoint.to_string().into(), &calls, &watches);
         node.access = access.clone();
-        node.channel = Some(authorized);
+        node.channel = Some(stubs);
         node.health = health;
         node.line = Some(Line { lines, channel });
         Ok(node)
@@ -125,6 +125,11 @@ impl Node {
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
         self.access.send(&self.auth, send).await
+    }
+
+    /// Whether requests to it show a token.
+    pub(crate) fn logs_in(&self) -> bool {
+        self.access.logs_in()
     }
 
     /// Logs in, if that is asked for.

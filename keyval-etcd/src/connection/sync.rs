@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use crate::config::EtcdConfig;
 use crate::connection::access::Access;
-use crate::connection::endpoint::Endpoint;
+use crate::connection::endpoint::{Endpoint, Scheme};
 use crate::connection::node::Node;
 use crate::connection::nodes::Nodes;
 use crate::connection::pool::{Pool, first_to_answer};
@@ -49,15 +49,15 @@ async fn step(
     let Some(nodes) = pool.nodes() else {
         return Ok(());
     };
-    let asked = nodes.current();
-    let listed = asked.send(|| {
-        let mut cluster = asked.cluster.clone();
+    let node = nodes.current();
+    let list = node.send(|| {
+        let mut cluster = node.cluster.clone();
         async move { cluster.member_list().await }
     });
-    let listed = timeout(config.operation_timeout, listed).await;
+    let listed = timeout(config.operation_timeout, list).await;
     let listed = listed.map_err(|_| "the list of members did not come in time".to_owned())?;
     let listed = listed.map_err(|failure| error::words(&failure))?;
-    let endpoints = endpoints(listed.members(), access, filter);
+    let endpoints = endpoints(listed.members(), access.scheme(), filter);
     if endpoints.is_empty() {
         return Err("the list of members holds no endpoint of use".to_owned());
     }
@@ -109,7 +109,7 @@ fn find<'a>(nodes: &'a Nodes, endpoint: &Endpoint) -> Option<&'a Arc<Node>> {
 }
 
 /// Where the members serve their clients that have started and may answer them, each once.
-fn endpoints(members: &[Member], access: &Access, filter: &EndpointFilter) -> Vec<Endpoint> {
+fn endpoints(members: &[Member], scheme: Scheme, filter: &EndpointFilter) -> Vec<Endpoint> {
     let mut endpoints = Vec::new();
     for member in members {
         // One that has not started has no name yet.
@@ -119,15 +119,19 @@ fn endpoints(members: &[Member], access: &Access, filter: &EndpointFilter) -> Ve
         for url in member.client_urls() {
             let Some(url) = filter(url) else { continue };
             match Endpoint::parse(&url) {
-                // All endpoints are reached in one way: what is encrypted stays so.
-                Ok(endpoint) if endpoint.scheme != access.scheme() => {
+                // Nobody who answers for a member turns encryption on or off.
+                Ok(endpoint) if url.contains("://") && endpoint.scheme != scheme => {
                     warn!(
                         member = member.name(),
-                        "left out an endpoint with another scheme than ours"
+                        "left out an endpoint: only one of it and our own use TLS"
                     );
                 }
-                Ok(endpoint) if endpoints.contains(&endpoint) => {}
-                Ok(endpoint) => endpoints.push(endpoint),
+                Ok(endpoint) => {
+                    let endpoint = endpoint.over(scheme);
+                    if !endpoints.contains(&endpoint) {
+                        endpoints.push(endpoint);
+                    }
+                }
                 Err(why) => warn!(member = member.name(), why, "left out an endpoint"),
             }
         }

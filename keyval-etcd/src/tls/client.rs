@@ -74,7 +74,8 @@ impl Tls {
         let shown = config.client_auth_cert_resolver.has_certs();
         let connector = TlsConnector::from(config);
         let stream = connector.connect(name, stream).await;
-        let mut stream = BufReader::with_capacity(FIRST_WORD, stream.map_err(failure::explain)?);
+        let stream = stream.map_err(|error| failure::explain(error, shown))?;
+        let mut stream = BufReader::with_capacity(FIRST_WORD, stream);
         // In TLS 1.3 the server judges our certificate after our side of the handshake is over, and
         // HTTP/2 would lose its words. A server of HTTP/2 speaks first; one that waits may do so.
         match timeout(FIRST_WORD_WITHIN, stream.fill_buf()).await {

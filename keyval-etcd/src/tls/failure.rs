@@ -12,10 +12,11 @@ struct Failure {
     source: io::Error,
 }
 
-/// The same error with words for a person before it.
-pub(super) fn explain(error: io::Error) -> io::Error {
+/// The same error of a handshake with words for a person before it. `shown` is whether we have a
+/// certificate to show.
+pub(super) fn explain(error: io::Error, shown: bool) -> io::Error {
     let words = match error.get_ref().and_then(|cause| cause.downcast_ref()) {
-        Some(cause) => words_of(cause),
+        Some(cause) => words_of(cause, shown),
         None => {
             "the TLS handshake was broken off: if the server speaks plain text, write http:// or \
              insecure-transport: true"
@@ -28,9 +29,7 @@ pub(super) fn explain(error: io::Error) -> io::Error {
 /// looked at our certificate, if we showed one.
 pub(super) fn explain_first(error: io::Error, shown: bool) -> io::Error {
     let words = match error.get_ref().and_then(|cause| cause.downcast_ref()) {
-        // Some servers call none a bad one.
-        Some(Error::AlertReceived(_)) if !shown => WANTED,
-        Some(cause) => words_of(cause),
+        Some(cause) => words_of(cause, shown),
         None => {
             "the server ended the connection right after the TLS handshake: it may want a client \
              certificate, set cert-file and key-file"
@@ -39,19 +38,21 @@ pub(super) fn explain_first(error: io::Error, shown: bool) -> io::Error {
     told(words, error)
 }
 
-const WANTED: &str = "the server wants a client certificate: set cert-file and key-file";
-
 fn told(words: &'static str, source: io::Error) -> io::Error {
     io::Error::new(source.kind(), Failure { words, source })
 }
 
-fn words_of(error: &Error) -> &'static str {
+fn words_of(error: &Error, shown: bool) -> &'static str {
     use AlertDescription as Alert;
     match error {
         Error::InvalidCertificate(fault) => words_of_certificate(fault),
-        Error::AlertReceived(Alert::CertificateRequired) => WANTED,
+        // Some servers call none a bad one.
         Error::AlertReceived(
-            Alert::BadCertificate
+            Alert::CertificateRequired | Alert::BadCertificate | Alert::HandshakeFailure,
+        ) if !shown => "the server wants a client certificate: set cert-file and key-file",
+        Error::AlertReceived(
+            Alert::CertificateRequired
+            | Alert::BadCertificate
             | Alert::UnsupportedCertificate
             | Alert::CertificateRevoked
             | Alert::CertificateExpired
@@ -153,13 +154,17 @@ mod tests {
             (Error::DecryptError, "handshake failed"),
         ] {
             let cause = error.to_string();
-            let told = explain(io::Error::other(error));
+            let told = explain(io::Error::other(error), false);
             assert!(told.to_string().contains(expected), "{cause}: {told}");
             let source = std::error::Error::source(told.get_ref().unwrap()).unwrap();
             assert_eq!(source.to_string(), cause);
         }
         let broken = || io::Error::from(io::ErrorKind::ConnectionReset);
-        assert!(explain(broken()).to_string().contains("insecure-transport"));
+        assert!(
+            explain(broken(), false)
+                .to_string()
+                .contains("insecure-transport")
+        );
         let bad = || io::Error::other(Error::AlertReceived(AlertDescription::BadCertificate));
         for (error, shown, expected) in [
             (broken(), false, "right after"),
