@@ -165,6 +165,7 @@ pub async fn good(seed: u64) -> History {
                 .fail_next(1, fault);
         }
         if round == 20 {
+            scene.catch_up().await;
             let early = Revision::new(3);
             scene.watch(KeyRange::prefix("a/"), Some(early)).await;
         }

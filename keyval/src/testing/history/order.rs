@@ -1,7 +1,7 @@
 //! Real time: what a call saw is at least what was there before it began.
 
 use crate::revision::Revision;
-use crate::testing::history::call::{Answer, Call, Listed, Reply, Request};
+use crate::testing::history::call::{Answer, Call, Listed, Moment, Reply, Request};
 use crate::testing::history::model::look;
 use crate::testing::history::timeline::Timeline;
 use crate::testing::history::violation::{Findings, Rule};
@@ -30,6 +30,7 @@ pub(super) fn judge(
         }
     }
     moments.sort_unstable();
+    let ceilings = ceilings(calls);
     let mut floor = timeline.base();
     let mut floors = vec![floor; calls.len()];
     for (_, index, ended) in moments {
@@ -39,13 +40,42 @@ pub(super) fn judge(
         }
         let call = calls[index];
         let Some(reply) = call.reply() else { continue };
-        let seen = see(timeline, &call.request, reply, floors[index]);
+        let bounds = (floors[index], ceilings.at(call));
+        let seen = see(timeline, &call.request, reply, bounds);
         if let Some((rule, what)) = seen.wrong {
             findings.add(rule, call, what);
         }
         floor = floor.max(seen.revision.unwrap_or_default());
     }
     floors
+}
+
+/// How far the store can have come at most, moment by moment.
+#[derive(Debug)]
+struct Ceilings(Vec<(Moment, Revision)>);
+
+/// Every write that began after a moment is above what was there at that moment.
+fn ceilings(calls: &[&Call]) -> Ceilings {
+    let mut ceilings: Vec<(Moment, Revision)> = calls
+        .iter()
+        .filter_map(|call| Some((call.begun, call.reply()?.wrote_at()?.previous())))
+        .collect();
+    ceilings.sort_unstable();
+    let mut least = Revision::new(u64::MAX);
+    for (_, ceiling) in ceilings.iter_mut().rev() {
+        least = least.min(*ceiling);
+        *ceiling = least;
+    }
+    Ceilings(ceilings)
+}
+
+impl Ceilings {
+    /// The most that a call can have seen.
+    fn at(&self, call: &Call) -> Revision {
+        let later = self.0.partition_point(|(begun, _)| *begun <= call.ended);
+        let ceiling = self.0.get(later).map(|(_, ceiling)| *ceiling);
+        ceiling.unwrap_or(Revision::new(u64::MAX))
+    }
 }
 
 impl Seen {
@@ -72,7 +102,12 @@ impl Seen {
     }
 }
 
-fn see(timeline: &Timeline, request: &Request, reply: &Reply, floor: Revision) -> Seen {
+fn see(
+    timeline: &Timeline,
+    request: &Request,
+    reply: &Reply,
+    (floor, ceiling): (Revision, Revision),
+) -> Seen {
     if let Some(revision) = reply.wrote_at() {
         let mut seen = Seen::at(revision);
         if revision <= floor {
@@ -82,7 +117,7 @@ fn see(timeline: &Timeline, request: &Request, reply: &Reply, floor: Revision) -
         return seen;
     }
     match (request, reply) {
-        (Request::Get(..), Reply::Get(_)) => get(timeline, request, reply, floor),
+        (Request::Get(..), Reply::Get(_)) => get(timeline, request, reply, (floor, ceiling)),
         (Request::List(..), Reply::List(listed)) => list(timeline, request, listed, floor),
         (Request::Revoke(lease), _) => match timeline.lease_gone(*lease) {
             Some(revision) => Seen::at(revision.max(floor)),
@@ -104,7 +139,12 @@ fn at_least(revision: Revision, floor: Revision) -> Seen {
     seen
 }
 
-fn get(timeline: &Timeline, request: &Request, reply: &Reply, floor: Revision) -> Seen {
+fn get(
+    timeline: &Timeline,
+    request: &Request,
+    reply: &Reply,
+    (floor, ceiling): (Revision, Revision),
+) -> Seen {
     let (Request::Get(key, options), Reply::Get(entry)) = (request, reply) else {
         return Seen::unknown();
     };
@@ -119,7 +159,11 @@ fn get(timeline: &Timeline, request: &Request, reply: &Reply, floor: Revision) -
         };
     }
     let lags = request.may_lag();
-    if let Some(revision) = timeline.first_match(key, entry, if lags { base } else { floor }) {
+    let from = if lags { base } else { floor };
+    let found = timeline.first_match(key, entry, from);
+    // Where the bounds contradict each other, the write that does so is told of.
+    let possible = |revision: &Revision| *revision <= ceiling || ceiling < floor;
+    if let Some(revision) = found.filter(possible) {
         return Seen::at(revision);
     }
     let older = entry.is_none_or(|entry| entry.modified <= base);
@@ -130,7 +174,11 @@ fn get(timeline: &Timeline, request: &Request, reply: &Reply, floor: Revision) -
         let what = format!("it was so only before {floor}, which had been seen before");
         return Seen::wrong(Rule::Stale, what);
     }
-    Seen::wrong(Rule::Read, "it was so at no revision")
+    let what = match found {
+        Some(later) => format!("it was so only at {later}, after {ceiling}, when it had ended"),
+        None => "it was so at no revision".to_owned(),
+    };
+    Seen::wrong(Rule::Read, what)
 }
 
 fn list(timeline: &Timeline, request: &Request, listed: &Listed, floor: Revision) -> Seen {
