@@ -3,18 +3,18 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use keyval_etcd::{EtcdConfig, EtcdStore};
+use serde_json::{Value, json};
 
 #[cfg(feature = "containers")]
 use crate::container::Contained;
 use crate::find::{Source, find};
 use crate::http;
-use crate::process::Process;
+use crate::process::{Join, Place, Process};
+use crate::ready::wait_until_it_serves;
 
-/// How long a server may take until it serves.
-const START: Duration = Duration::from_secs(30);
 /// How often a server is started anew because another program took its port first.
 const TRIES: usize = 5;
 
@@ -57,7 +57,9 @@ impl Etcd {
                 let mut tries = 0;
                 Server::Process(loop {
                     tries += 1;
-                    let mut process = Process::new(&program, &name, arguments);
+                    let place = Place::free(&name);
+                    let join = Join::found(&name, [&place]);
+                    let mut process = Process::new(&program, &place, &join, arguments);
                     process.start();
                     match wait_until_it_serves(process.address(), || process.has_ended()) {
                         Ok(()) => break process,
@@ -144,6 +146,33 @@ impl Etcd {
         value.parse().ok()
     }
 
+    /// Gives the space of what was compacted back, as `etcdctl defrag` does.
+    ///
+    /// # Panics
+    /// If the server does not.
+    pub fn defragment(&self) {
+        self.ask("/v3/maintenance/defragment", &json!({}));
+    }
+
+    /// Disarms all alarms, as `etcdctl alarm disarm` does.
+    ///
+    /// # Panics
+    /// If the server does not.
+    pub fn disarm(&self) {
+        let listed = self.ask("/v3/maintenance/alarm", &json!({}));
+        for alarm in listed["alarms"].as_array().into_iter().flatten() {
+            let body = json!({
+                "action": "DEACTIVATE", "memberID": alarm["memberID"], "alarm": alarm["alarm"],
+            });
+            self.ask("/v3/maintenance/alarm", &body);
+        }
+    }
+
+    fn ask(&self, path: &str, body: &Value) -> Value {
+        http::post(self.address(), path, body)
+            .unwrap_or_else(|why| panic!("the server refuses {path}: {why}"))
+    }
+
     /// A configuration for this server.
     #[must_use]
     pub fn config(&self) -> EtcdConfig {
@@ -198,6 +227,29 @@ impl Etcd {
         self.restart();
     }
 
+    /// Ends the server, keeps a copy of its data as a backup would, and starts it again.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn back_up(&mut self) {
+        let process = self.process();
+        process.kill();
+        process.copy_data();
+        self.restart();
+    }
+
+    /// Ends the server and starts it on the data of the last [backup](Self::back_up): everything
+    /// since then is undone, and the revision with it.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start), and without a backup.
+    pub fn restore(&mut self) {
+        let process = self.process();
+        process.kill();
+        process.put_back_data();
+        self.restart();
+    }
+
     /// Stops the server without ending it: its connections stay, and nothing answers.
     ///
     /// # Panics
@@ -222,7 +274,9 @@ impl Etcd {
         }
     }
 
-    fn address(&self) -> SocketAddr {
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
         match &self.server {
             Server::Process(process) => process.address(),
             #[cfg(feature = "containers")]
@@ -232,32 +286,13 @@ impl Etcd {
 
     /// Makes sure, before anything is written, that this is the server that was started.
     fn identify(&mut self) {
-        let members = http::post(self.address(), "/v3/cluster/member/list")
-            .expect("the server says who it is");
-        let name = format!("\"name\":\"{}\"", self.name);
-        assert!(members.contains(&name), "not our server: {members}");
+        let members = self.ask("/v3/cluster/member/list", &json!({}));
+        assert_eq!(
+            members["members"][0]["name"], self.name,
+            "not our server: {members}"
+        );
         let said = http::get(self.address(), "/version").expect("the server says its version");
         self.version = text_after(&said, "\"etcdserver\":\"").to_owned();
-    }
-}
-
-fn wait_until_it_serves(
-    address: SocketAddr,
-    mut has_ended: impl FnMut() -> bool,
-) -> Result<(), &'static str> {
-    let deadline = Instant::now() + START;
-    loop {
-        if http::get(address, "/health").is_ok_and(|health| health.contains("\"health\":\"true\""))
-        {
-            return Ok(());
-        }
-        if has_ended() {
-            return Err("ended by itself");
-        }
-        if Instant::now() > deadline {
-            return Err("does not serve in time");
-        }
-        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -4,6 +4,8 @@ use std::io::{Error, ErrorKind, Read as _, Result, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use serde_json::Value;
+
 /// How long a server on this machine may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -12,12 +14,12 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String> {
     ask(address, &format!("GET {path} HTTP/1.0\r\n\r\n"))
 }
 
-/// The body of the answer to a POST of an empty JSON object.
-pub(crate) fn post(address: SocketAddr, path: &str) -> Result<String> {
-    ask(
-        address,
-        &format!("POST {path} HTTP/1.0\r\nContent-Length: 2\r\n\r\n{{}}"),
-    )
+/// The JSON that answers a POST of some other JSON.
+pub(crate) fn post(address: SocketAddr, path: &str, body: &Value) -> Result<Value> {
+    let body = body.to_string();
+    let length = body.len();
+    let request = format!("POST {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}");
+    Ok(serde_json::from_str(&ask(address, &request)?)?)
 }
 
 fn ask(address: SocketAddr, request: &str) -> Result<String> {

@@ -1,10 +1,16 @@
 //! Real servers for the tests of this workspace.
 
+pub mod cluster;
 pub mod etcd;
 pub mod fake;
 mod find;
 mod http;
 mod process;
+pub mod proxied;
+pub mod proxy;
+mod pump;
+mod ready;
+pub mod replica;
 mod watchdog;
 
 #[cfg(feature = "containers")]

@@ -14,6 +14,57 @@ const DATA: &str = "data";
 /// Kills the server and removes its data.
 const CLEAN_UP: &str = "kill -9 \"$1\"; rm -rf -- \"$2\"";
 
+/// The name of a server and the ports on which it listens.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) name: String,
+    pub(crate) client: SocketAddr,
+    pub(crate) peer: SocketAddr,
+}
+
+impl Place {
+    /// A place on ports that are free now.
+    pub(crate) fn free(name: &str) -> Self {
+        let (client, peer) = two_free_ports();
+        Self {
+            name: name.to_owned(),
+            client,
+            peer,
+        }
+    }
+}
+
+/// The cluster to which a server belongs.
+#[derive(Clone, Debug)]
+pub(crate) struct Join {
+    token: String,
+    members: String,
+    existing: bool,
+}
+
+impl Join {
+    /// A new cluster of these members; servers of two clusters never talk if their tokens differ.
+    pub(crate) fn found<'a>(token: &str, members: impl IntoIterator<Item = &'a Place>) -> Self {
+        let members: Vec<String> = members
+            .into_iter()
+            .map(|place| format!("{}=http://{}", place.name, place.peer))
+            .collect();
+        Self {
+            token: token.to_owned(),
+            members: members.join(","),
+            existing: false,
+        }
+    }
+
+    /// The same cluster, for a member that comes later.
+    pub(crate) fn existing(self) -> Self {
+        Self {
+            existing: true,
+            ..self
+        }
+    }
+}
+
 /// A server of its own process, on free ports of the loopback, with its data in a folder of its
 /// own.
 #[derive(Debug)]
@@ -32,13 +83,14 @@ struct Running {
 }
 
 impl Process {
-    /// Prepares a server of this name, without starting it.
-    pub(crate) fn new(program: &Path, name: &str, extra: &[&str]) -> Self {
+    /// Prepares a server without starting it.
+    pub(crate) fn new(program: &Path, place: &Place, join: &Join, extra: &[&str]) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("keyval-etcd-")
             .tempdir()
             .expect("the temporary folder is writable");
-        let (client, peer) = two_free_ports();
+        let Place { name, client, peer } = place;
+        let state = if join.existing { "existing" } else { "new" };
         let mut arguments = vec![
             format!("--name={name}"),
             format!("--data-dir={}", folder.path().join(DATA).display()),
@@ -46,8 +98,9 @@ impl Process {
             format!("--advertise-client-urls=http://{client}"),
             format!("--listen-peer-urls=http://{peer}"),
             format!("--initial-advertise-peer-urls=http://{peer}"),
-            format!("--initial-cluster={name}=http://{peer}"),
-            format!("--initial-cluster-token={name}"),
+            format!("--initial-cluster={}", join.members),
+            format!("--initial-cluster-token={}", join.token),
+            format!("--initial-cluster-state={state}"),
             "--logger=zap".to_owned(),
             "--log-level=warn".to_owned(),
         ];
@@ -59,7 +112,7 @@ impl Process {
             program: program.to_owned(),
             arguments,
             folder,
-            client,
+            client: *client,
             running: None,
         }
     }
@@ -118,6 +171,19 @@ impl Process {
         std::fs::remove_dir_all(self.data()).expect("the data is there");
     }
 
+    /// Keeps a copy of all that the server stored, in place of an earlier one. It must not run.
+    pub(crate) fn copy_data(&self) {
+        assert!(self.running.is_none(), "the server still runs");
+        drop(std::fs::remove_dir_all(self.backup()));
+        copy(&self.data(), &self.backup()).expect("the data can be copied");
+    }
+
+    /// Puts the copy back in the place of all that the server stored since. It must not run.
+    pub(crate) fn put_back_data(&self) {
+        self.remove_data();
+        copy(&self.backup(), &self.data()).expect("there is a copy");
+    }
+
     /// Sends the server a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
         let running = self.running.as_ref().expect("the server runs");
@@ -138,6 +204,10 @@ impl Process {
         self.folder.path().join(DATA)
     }
 
+    fn backup(&self) -> PathBuf {
+        self.folder.path().join("backup")
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.path().join("log")
     }
@@ -147,6 +217,20 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for item in std::fs::read_dir(from)? {
+        let item = item?;
+        let to = to.join(item.file_name());
+        if item.file_type()?.is_dir() {
+            copy(&item.path(), &to)?;
+        } else {
+            std::fs::copy(item.path(), to)?;
+        }
+    }
+    Ok(())
 }
 
 fn knows(program: &Path, flag: &str) -> bool {
@@ -161,8 +245,21 @@ fn knows(program: &Path, flag: &str) -> bool {
 
 /// Two ports that are free now; held together, so that they differ.
 fn two_free_ports() -> (SocketAddr, SocketAddr) {
-    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the loopback has ports");
-    let (a, b) = (listen(), listen());
+    let (a, b) = (free_port(), free_port());
     let address = |listener: &TcpListener| listener.local_addr().expect("it is bound");
     (address(&a), address(&b))
+}
+
+/// A port from below those that systems give to outgoing connections, which would take the port of
+/// a server while that does not run.
+fn free_port() -> TcpListener {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let port = fastrand::u16(10_000..32_000);
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(listener) => return listener,
+            Err(why) => assert!(tries < 1000, "the loopback has no ports left: {why}"),
+        }
+    }
 }
