@@ -25,8 +25,8 @@ pub struct Summary {
     pub revisions: u64,
     /// How many deliveries of watches and followers there were.
     pub deliveries: usize,
-    /// The known bugs that were met, and how many violations each explains.
-    pub known: Vec<(KnownBug, usize)>,
+    /// The known bugs that were met, and what each of them explains.
+    pub known: Vec<(KnownBug, Vec<Violation>)>,
     /// What the history left: the base of the next one.
     pub next: Base,
 }
@@ -44,11 +44,14 @@ impl fmt::Display for Summary {
             self.revisions,
             self.deliveries
         )?;
-        for (bug, count) in &self.known {
+        for (bug, explained) in &self.known {
             write!(
                 f,
-                "; {count} times the known bug \"{}\" ({}, {})",
-                bug.name, bug.versions, bug.link
+                "; {} times the known bug \"{}\" ({}, {})",
+                explained.len(),
+                bug.name,
+                bug.versions,
+                bug.link
             )?;
         }
         Ok(())
@@ -108,19 +111,19 @@ pub fn check_allowing(history: &History, bugs: &[KnownBug]) -> Result<Summary, V
         follows::judge(&timeline, follow, &mut findings);
     }
 
-    let mut known: Vec<(KnownBug, usize)> = bugs.iter().map(|bug| (bug.clone(), 0)).collect();
-    findings.0.retain(|violation| {
-        let bug = known.iter_mut().find(|(bug, _)| bug.explains(violation));
-        let unknown = bug.is_none();
-        if let Some((_, count)) = bug {
-            *count += 1;
+    let mut known: Vec<(KnownBug, Vec<Violation>)> =
+        bugs.iter().map(|bug| (bug.clone(), Vec::new())).collect();
+    let mut violations = Vec::new();
+    for violation in findings.0 {
+        match known.iter_mut().find(|(bug, _)| bug.explains(&violation)) {
+            Some((_, explained)) => explained.push(violation),
+            None => violations.push(violation),
         }
-        unknown
-    });
-    if !findings.0.is_empty() {
-        return Err(findings.0);
     }
-    known.retain(|(_, count)| *count > 0);
+    if !violations.is_empty() {
+        return Err(violations);
+    }
+    known.retain(|(_, explained)| !explained.is_empty());
     let refused = |call: &&Call| matches!(call.answer, Answer::Refused(_));
     let watched = history.watches.iter().map(|watch| watch.items.len());
     let followed = history.follows.iter().map(|follow| follow.items.len());
