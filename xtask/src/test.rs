@@ -8,6 +8,7 @@ use crate::etcd::{self, Etcd};
 use crate::packages::packages;
 use crate::readme;
 use crate::shell::{cargo, run, run_lines};
+use crate::soak;
 use crate::summary::Summary;
 
 /// One step of the check.
@@ -21,9 +22,10 @@ enum Step {
     Versions,
     Lean,
     Readme,
+    Soak,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step::Format,
     Step::Clippy,
     Step::Docs,
@@ -32,6 +34,7 @@ const STEPS: [Step; 8] = [
     Step::Versions,
     Step::Lean,
     Step::Readme,
+    Step::Soak,
 ];
 
 impl Step {
@@ -46,6 +49,7 @@ impl Step {
             Self::Versions => "versions",
             Self::Lean => "lean",
             Self::Readme => "readme",
+            Self::Soak => "soak",
         }
     }
 
@@ -62,6 +66,7 @@ impl Step {
             Self::Versions => "the contract is kept on every other version of etcd that can be had",
             Self::Lean => "every crate builds and passes its tests with --no-default-features",
             Self::Readme => "the README's first command does what the README says",
+            Self::Soak => "what is seen of a failing cluster for two minutes is right",
         }
     }
 }
@@ -183,6 +188,7 @@ impl Run {
             Step::Versions => self.versions(),
             Step::Lean => self.lean(),
             Step::Readme => readme::run(),
+            Step::Soak => self.soak(),
         }
     }
 
@@ -193,6 +199,15 @@ impl Run {
             self.etcd = Some(etcd);
         }
         Ok(())
+    }
+
+    /// Two minutes of the soak.
+    fn soak(&mut self) -> Result<()> {
+        self.find_etcd()?;
+        match &self.etcd {
+            Some(etcd) => soak::run_on(etcd, &["--minutes".to_owned(), "2".to_owned()]),
+            None => Ok(()),
+        }
     }
 
     /// Runs one `cargo test`, and adds what it ran to the summary of all.
