@@ -15,6 +15,9 @@ pub(crate) struct Call<'a> {
     pub(crate) subject: &'a (dyn fmt::Display + Sync),
     /// Whether it can change the store.
     pub(crate) writes: bool,
+    /// Whether doing it twice comes to the same, so that it may be sent again although it may have
+    /// been applied.
+    pub(crate) repeatable: bool,
     /// The revision that it asks for.
     pub(crate) revision: Option<Revision>,
     /// The lease that it names.
@@ -32,6 +35,7 @@ impl<'a> Call<'a> {
             operation,
             subject,
             writes: false,
+            repeatable: true,
             revision: None,
             lease: None,
             size: (0, 0),
@@ -43,8 +47,15 @@ impl<'a> Call<'a> {
     pub(crate) fn write(operation: &'static str, subject: &'a (dyn fmt::Display + Sync)) -> Self {
         Self {
             writes: true,
+            repeatable: false,
             ..Self::read(operation, subject)
         }
+    }
+
+    /// The same call, of which it does not matter whether it is carried out twice.
+    pub(crate) fn repeatable(mut self) -> Self {
+        self.repeatable = true;
+        self
     }
 
     /// The same call, about this revision.
@@ -226,9 +237,24 @@ fn chain<'a>(
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// Whether the request certainly was not sent, so that another endpoint may be asked.
+/// Whether the request certainly was not sent.
 pub(crate) fn never_sent(error: &etcd_client::Error) -> bool {
     kind_of(error) == Kind::NotSent
+}
+
+/// Whether another endpoint may be asked: the request certainly was not carried out, or it may be
+/// repeated and its answer is missing.
+pub(crate) fn allows_another(call: &Call<'_>, error: &etcd_client::Error) -> bool {
+    match kind_of(error) {
+        Kind::NotSent | Kind::Busy => true,
+        Kind::Unanswered => call.repeatable,
+        _ => false,
+    }
+}
+
+/// Whether there was no answer, or only that there would be none.
+pub(crate) fn is_lost(error: &etcd_client::Error) -> bool {
+    matches!(kind_of(error), Kind::NotSent | Kind::Unanswered)
 }
 
 /// Whether a grant failed only because this very lease is there already.
@@ -273,16 +299,6 @@ pub(crate) fn of_call(call: &Call<'_>, endpoint: &str, error: etcd_client::Error
 pub(crate) fn of_reason(call: &Call<'_>, endpoint: &str, reason: &str) -> Error {
     let kind = kind_of_text(reason).unwrap_or(Kind::Refused);
     of_kind(kind, call, endpoint, reason, None)
-}
-
-/// The error of a call that could be sent to no endpoint at all.
-pub(crate) fn unreachable(call: &Call<'_>, attempts: &[(String, etcd_client::Error)]) -> Error {
-    let mut message = format!("{call} was not sent");
-    for (endpoint, error) in attempts {
-        write!(message, "; {endpoint}: {}", words(error))
-            .expect("a string takes all that is written");
-    }
-    Error::unavailable(message, Outcome::NotApplied)
 }
 
 fn of_kind(

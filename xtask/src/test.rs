@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::etcd::{self, Etcd};
+use crate::etcdctl;
 use crate::packages::packages;
 use crate::readme;
 use crate::shell::{cargo, run, run_lines};
@@ -196,6 +197,7 @@ impl Run {
         if self.etcd.is_none() {
             let etcd = etcd::find()?;
             println!("{etcd}");
+            println!("with etcdctl: {}", etcdctl::find(&etcd)?.display());
             self.etcd = Some(etcd);
         }
         Ok(())

@@ -1,11 +1,13 @@
 //! The conformance kit: every promise of the contract as one function, to run on any store.
 
 pub mod compact;
+pub mod election;
 mod events;
 mod gate;
 pub mod kv;
 pub mod lease;
 pub mod list;
+pub mod lock;
 mod log;
 pub mod model;
 mod patient;
@@ -13,6 +15,7 @@ pub mod race;
 mod reference;
 pub mod scope;
 mod script;
+pub mod session;
 mod subject;
 mod suite;
 pub mod txn;

@@ -255,6 +255,50 @@ macro_rules! for_each_promise {
                 a_put_in_a_transaction_can_have_a_ttl
                 a_lost_race_makes_no_lease
             }
+            session {
+                a_session_outlives_its_ttl_and_wakes_no_watcher
+                the_safe_deadline_is_not_later_than_the_stores
+                a_closed_session_takes_its_keys_at_one_revision
+                closing_a_session_again_is_harmless
+                a_dropped_session_takes_its_keys_too
+                a_lost_lease_of_a_session_is_told_with_its_cause
+                a_renewed_session_has_its_keys_again
+                a_session_without_regrant_ends_with_its_lease
+                what_others_put_meanwhile_is_not_overwritten
+                a_removed_key_does_not_come_back
+                a_key_that_somebody_else_put_is_not_removed
+                sessions_of_one_keeper_are_independent
+            }
+            lock {
+                a_lock_has_one_holder
+                a_lock_is_laid_out_as_etcd_does_it
+                first_come_is_first_served
+                a_former_holder_can_write_nothing
+                the_same_session_gets_a_new_token_each_time
+                a_late_release_does_not_free_a_successor
+                the_lock_of_one_who_is_gone_is_free
+                a_holder_without_its_lease_is_told
+                a_holder_without_its_key_is_told
+                a_try_does_not_wait
+                a_deadline_that_passes_leaves_nothing_behind
+                one_who_waits_no_more_leaves_the_queue
+                a_lock_that_is_dropped_is_released
+                tasks_of_one_session_wait_for_each_other
+                names_that_begin_alike_are_different_locks
+                one_who_waits_without_a_lease_is_told
+                a_lock_without_a_name_is_refused
+            }
+            election {
+                one_leads_and_is_seen
+                resigning_elects_the_next
+                the_next_leads_when_the_leader_is_gone
+                a_leader_that_is_deposed_is_told
+                only_the_leader_proclaims
+                what_is_proclaimed_goes_with_the_leader
+                observers_see_every_leader_in_order
+                a_candidate_that_is_dropped_is_withdrawn
+                a_leadership_is_resumed_by_its_lease
+            }
             scope {
                 keys_go_in_short_and_come_out_short
                 a_scope_never_shows_its_neighbour

@@ -1,13 +1,14 @@
 //! Leases on etcd: whole seconds, and numbers chosen here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use etcd_client::{LeaseGrantOptions, LeaseTimeToLiveOptions};
+use etcd_client::{LeaseClient, LeaseGrantOptions, LeaseTimeToLiveOptions};
 use keyval::{Error, Key, LeaseGrant, LeaseId, LeaseStatus, Leases, Lifetime, Result};
 use tracing::debug;
 
-use crate::client::{Client, StubResult};
+use crate::connection::{Client, StubResult};
 use crate::convert;
 use crate::error::{self, Call};
 use crate::store::EtcdStore;
@@ -20,20 +21,21 @@ impl Leases for EtcdStore {
     }
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<Duration> {
-        let call = Call::write("keep_alive", &lease).of_lease(Some(lease));
+        let call = Call::write("keep_alive", &lease)
+            .of_lease(Some(lease))
+            .repeatable();
+        let id = convert::wire_lease(lease);
         let ttl = self
             .client
             .call(call, |node| {
-                let mut leases = node.lease.clone();
+                let renewals = Arc::clone(&self.renewals);
+                let (endpoint, channel) = (node.endpoint.clone(), node.channel.clone());
+                let leases = node.lease.clone();
                 async move {
-                    // The stub answers its first request itself, without the TTL: the second tells it.
-                    let (mut keeper, mut replies) =
-                        leases.keep_alive(convert::wire_lease(lease)).await?;
-                    keeper.keep_alive().await?;
-                    let reply = replies.message().await?;
-                    reply.map(|reply| reply.ttl()).ok_or_else(|| {
-                        etcd_client::Error::WatchError("the lease stream ended".to_owned())
-                    })
+                    match channel {
+                        Some(channel) => renewals.renew(&endpoint, &channel, id).await,
+                        None => renew_alone(leases, id).await,
+                    }
                 }
             })
             .await?;
@@ -86,7 +88,7 @@ pub(crate) async fn grant(client: &Client, ttl: Duration) -> Result<LeaseGrant> 
     let id = random_id();
     let wire = convert::wire_ttl(ttl);
     let granted = client
-        .call(Call::write("grant", &id), |node| {
+        .call(Call::write("grant", &id).repeatable(), |node| {
             let mut leases = node.lease.clone();
             async move {
                 let options = LeaseGrantOptions::new().with_id(convert::wire_lease(id));
@@ -123,6 +125,17 @@ pub(crate) async fn give_back(client: &Client, leases: impl IntoIterator<Item = 
             debug!(%lease, %error, "a lease without a key is left to end by itself");
         }
     }
+}
+
+/// Renews a lease on a stream of its own, where the connection cannot be had for a shared one.
+async fn renew_alone(mut leases: LeaseClient, lease: i64) -> StubResult<i64> {
+    // The stub answers its first request itself, without the TTL: the second tells it.
+    let (mut keeper, mut replies) = leases.keep_alive(lease).await?;
+    keeper.keep_alive().await?;
+    let reply = replies.message().await?;
+    reply
+        .map(|reply| reply.ttl())
+        .ok_or_else(|| etcd_client::Error::WatchError("the lease stream ended".to_owned()))
 }
 
 /// A number no lease has: 63 random bits, positive as etcd's tools expect, never zero.
