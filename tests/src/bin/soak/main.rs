@@ -5,6 +5,7 @@ mod faults;
 mod gauges;
 mod load;
 mod replica;
+mod sessions;
 mod truth;
 
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use crate::faults::Fault;
 use crate::gauges::{Gauges, grown};
 use crate::load::Load;
 use crate::replica::Replica;
+use crate::sessions::Kept;
 use crate::truth::Truth;
 
 const HELP: &str = "\
@@ -152,6 +154,7 @@ struct Soak {
     recorder: Recorder,
     load: Load,
     replicas: Vec<Replica>,
+    sessions: Vec<Kept>,
     base: Base,
     /// How many clients have written past all faults.
     unseen: u64,
@@ -185,6 +188,11 @@ impl Soak {
             replica("b", &stores[2], KeyRange::prefix("b/")),
             replica("everything too", &stores[1], KeyRange::all()),
         ];
+        let mut sessions = Vec::new();
+        for (number, store) in stores.iter().enumerate() {
+            let kept = Kept::open(number, store, &recorder).await;
+            sessions.push(kept.map_err(|error| format!("cannot open a session: {error}"))?);
+        }
         Ok(Self {
             begun: Instant::now(),
             seed: plan.seed,
@@ -193,6 +201,7 @@ impl Soak {
             truth: Truth::start(members.clone(), base.revision),
             load: Load::start(&stores, &recorder, plan.seed),
             replicas,
+            sessions,
             recorder,
             members,
             rig,
@@ -257,9 +266,15 @@ impl Soak {
     async fn check(&mut self, round: usize) -> Result<String, String> {
         let still = timeout(CALM, self.load.hold_still()).await;
         let _still = still.map_err(|_| "clients do not come to an end".to_owned())?;
-        let present = self.present().await?;
         let mut behind = Vec::new();
         let calm = tokio::time::Instant::now() + CALM;
+        for kept in &self.sessions {
+            let there = kept.is_there(&self.members[0]);
+            if tokio::time::timeout_at(calm, there).await.is_err() {
+                behind.push(format!("the session of \"{}\" did not come back", kept.key));
+            }
+        }
+        let present = self.present().await?;
         let wait = tokio::time::timeout_at(calm, self.truth.wait_for(present));
         if wait.await.is_err() {
             return Err(format!(

@@ -37,11 +37,6 @@ impl Truth {
         }
     }
 
-    /// The last revision that is known, with all before it.
-    pub(crate) fn reached(&self) -> Revision {
-        *self.reached.borrow()
-    }
-
     /// Waits until a revision is known.
     pub(crate) async fn wait_for(&self, revision: Revision) {
         let mut reached = self.reached.clone();
@@ -73,7 +68,8 @@ async fn collect(
             .starting_at(told.borrow().next())
             .with_previous()
             .with_progress(Duration::from_secs(1));
-        let opening = member.watch_opts(&KeyRange::all(), options);
+        let all = KeyRange::all();
+        let opening = member.watch_opts(&all, options);
         let Ok(Ok(mut watch)) = timeout(SILENCE, opening).await else {
             tokio::time::sleep(PAUSE).await;
             continue;
