@@ -11,10 +11,13 @@ use keyval::testing::history::{
     Base, Followed, History, Recorder, Traffic, check_allowing, read_truth,
 };
 use keyval::{
-    FollowOptions, KeyRange, Maintenance, Revision, Store, WatchOptions, Watcher, follow,
+    Broker, BrokerExt, Bytes, Condition, FollowOptions, Key, KeyRange, Maintenance, PutOptions,
+    Revision, Store, WatchOptions, Watcher, follow,
 };
 use keyval_tests::etcd::Etcd;
 use keyval_tests::known::known_bugs;
+use keyval_tests::proxied::Proxied;
+use keyval_tests::proxy::{Flow, Way};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -146,4 +149,29 @@ async fn what_clients_and_followers_see_through_a_crash_can_be() {
             panic!("{} violations, seed {seed}", violations.len());
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_whose_answer_was_lost_is_not_sent_to_another_member() {
+    let rig = Proxied::start(3);
+    let store = rig.store().await;
+    store.put("n", "").await.unwrap();
+    for proxy in &rig.proxies {
+        proxy.flow(Way::ToClient, Flow::Lose);
+    }
+    let put = tokio::spawn({
+        let store = store.clone();
+        let options = PutOptions::default().only_if(Condition::Exists);
+        async move { store.put_opts(&Key::from("n"), Bytes::new(), options).await }
+    });
+    let direct = rig.cluster.store().await;
+    let version = async || direct.get("n").await.unwrap().unwrap().version;
+    while version().await == 1 {}
+    for proxy in &rig.proxies {
+        proxy.heal();
+        proxy.cut();
+    }
+    let error = put.await.unwrap().unwrap_err();
+    assert!(error.may_have_applied(), "{error}");
+    assert_eq!(version().await, 2, "it was put once");
 }

@@ -5,10 +5,10 @@ use std::fmt;
 use crate::entry::Entry;
 use crate::revision::Revision;
 use crate::testing::history::call::{Answer, Call};
-use crate::testing::history::history::{Base, History};
 use crate::testing::history::known::KnownBug;
 use crate::testing::history::timeline::Timeline;
 use crate::testing::history::violation::{Findings, Violation};
+use crate::testing::history::whole::{Base, History};
 use crate::testing::history::{follows, order, watches, writes};
 
 /// What a history without violations holds.

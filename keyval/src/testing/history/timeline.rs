@@ -8,9 +8,9 @@ use crate::key::Key;
 use crate::lease_id::LeaseId;
 use crate::range::KeyRange;
 use crate::revision::Revision;
-use crate::testing::history::history::Base;
 use crate::testing::history::model::State;
 use crate::testing::history::violation::{Findings, Rule};
+use crate::testing::history::whole::Base;
 
 /// More revisions than this are not missing in a row: then the revision itself is wrong.
 const GAP: u64 = 1_000_000;

@@ -172,9 +172,11 @@ impl<S: Store> Traffic<S> {
         if self.random.u8(..4) == 0 {
             return self.store.count(Prefix::from("a/")).await.map(drop);
         }
-        let mut options = ListOptions::default();
-        options.limit = self.random.bool().then_some(3);
-        options.page = self.random.bool().then_some(2);
+        let mut options = ListOptions {
+            limit: self.random.bool().then_some(3),
+            page: self.random.bool().then_some(2),
+            ..ListOptions::default()
+        };
         if self.random.bool() {
             options = options.reverse();
         }
