@@ -8,8 +8,13 @@ use tokio::runtime::Handle;
 const DESCRIPTORS: usize = 16;
 /// How many tasks more than after the first round there may be.
 const TASKS: usize = 16;
-/// How much memory may grow by chance, in KiB.
+/// How much memory may grow by chance, in KiB: a check holds a whole round, and what it gives back
+/// stays with the allocator.
 const NOISE: u64 = 8 * 1024;
+/// The same for the few readings of a short run, among them those of the warm-up.
+const EARLY_NOISE: u64 = 48 * 1024;
+/// From how many readings on a run is a long one.
+const LONG: usize = 6;
 /// How much memory may grow in ten minutes, in KiB.
 const SLOPE: u64 = 1024;
 
@@ -73,7 +78,12 @@ pub(crate) fn grown(readings: &[Gauges]) -> Vec<String> {
     };
     let minutes = readings.len() as u64;
     let (early, late) = (mean(early), mean(late));
-    if late > early + NOISE + SLOPE * minutes / 10 {
+    let noise = if readings.len() < LONG {
+        EARLY_NOISE
+    } else {
+        NOISE
+    };
+    if late > early + noise + SLOPE * minutes / 10 {
         grown.push(format!("memory grew from {early} KiB to {late} KiB"));
     }
     grown
