@@ -69,9 +69,10 @@ async fn send(
     otherwise: &Granted,
 ) -> Result<TxnReply> {
     let subject = Subject(txn);
-    let call = Call {
-        writes: !txn.is_read_only(),
-        ..Call::read("commit", &subject)
+    let call = if txn.is_read_only() {
+        Call::read("commit", &subject)
+    } else {
+        Call::write("commit", &subject)
     };
     let call = call
         .at(oldest_read(txn))

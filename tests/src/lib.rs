@@ -7,6 +7,7 @@ pub mod etcd;
 pub mod fake;
 mod find;
 mod http;
+pub mod known;
 mod process;
 pub mod proxied;
 pub mod proxy;

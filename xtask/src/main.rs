@@ -8,6 +8,7 @@ mod fetch;
 mod packages;
 mod readme;
 mod shell;
+mod soak;
 mod summary;
 mod test;
 
@@ -20,6 +21,7 @@ usage: cargo xtask COMMAND
 
 commands:
   test [STEP]...          check everything: format, lints, docs, tests on a real etcd, the README
+  soak [--minutes N]      let a cluster of etcd fail in all ways, and check what is seen
   bench SUITE [--quick]   measure a suite, print a table, write target/bench/SUITE.json
   etcd [--all]            print the path of a real etcd, fetching one if need be; or list them all
 
@@ -60,6 +62,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
     };
     match command.as_str() {
         "test" => test::test(rest),
+        "soak" => soak::soak(rest),
         "bench" => bench::bench(rest),
         "etcd" => etcd_command(rest),
         "--help" | "-h" | "help" => {

@@ -9,6 +9,7 @@ use crate::etcdctl;
 use crate::packages::packages;
 use crate::readme;
 use crate::shell::{cargo, run, run_lines};
+use crate::soak;
 use crate::summary::Summary;
 
 /// One step of the check.
@@ -23,6 +24,7 @@ enum Step {
     Containers,
     Lean,
     Readme,
+    Soak,
 }
 
 const STEPS: [Step; 9] = [
@@ -35,6 +37,7 @@ const STEPS: [Step; 9] = [
     Step::Containers,
     Step::Lean,
     Step::Readme,
+    Step::Soak,
 ];
 
 impl Step {
@@ -50,6 +53,7 @@ impl Step {
             Self::Containers => "containers",
             Self::Lean => "lean",
             Self::Readme => "readme",
+            Self::Soak => "soak",
         }
     }
 
@@ -67,6 +71,7 @@ impl Step {
             Self::Containers => "a cluster in containers survives a cut network, where Docker runs",
             Self::Lean => "every crate builds and passes its tests with --no-default-features",
             Self::Readme => "the README's first command does what the README says",
+            Self::Soak => "what is seen of a failing cluster for two minutes is right",
         }
     }
 }
@@ -189,6 +194,7 @@ impl Run {
             Step::Containers => self.containers(),
             Step::Lean => self.lean(),
             Step::Readme => readme::run(),
+            Step::Soak => self.soak(),
         }
     }
 
@@ -200,6 +206,15 @@ impl Run {
             self.etcd = Some(etcd);
         }
         Ok(())
+    }
+
+    /// Two minutes of the soak.
+    fn soak(&mut self) -> Result<()> {
+        self.find_etcd()?;
+        match &self.etcd {
+            Some(etcd) => soak::run_on(etcd, &["--minutes".to_owned(), "2".to_owned()]),
+            None => Ok(()),
+        }
     }
 
     /// Runs one `cargo test`, and adds what it ran to the summary of all.
