@@ -2,8 +2,8 @@
 
 mod assemble;
 mod broker;
-mod client;
 mod config;
+mod connection;
 mod connector;
 mod convert;
 mod error;
@@ -16,5 +16,6 @@ mod txn;
 mod watcher;
 
 pub use crate::config::EtcdConfig;
+pub use crate::connection::{Connection, ConnectionState, EndpointFailure};
 pub use crate::connector::EtcdConnector;
 pub use crate::store::EtcdStore;

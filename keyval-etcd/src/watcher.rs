@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use crate::assemble::Assembler;
-use crate::client::{Client, Node};
+use crate::connection::{Client, Node};
 use crate::convert;
 use crate::error::{self, Call};
 use crate::progress::requested_progress_is_exact;
@@ -78,7 +78,7 @@ impl Watcher for EtcdStore {
         let feed = Feed {
             client: client.clone(),
             range: range.clone(),
-            endpoint: node.endpoint.clone(),
+            node,
             assembler: Assembler::new(after, exact),
             progress: options.progress,
         };
@@ -124,10 +124,10 @@ async fn check_kept(client: &Client, range: &KeyRange, after: Revision) -> Resul
     }
 }
 
-async fn version(client: &Client, node: &Node) -> Result<String> {
+async fn version(client: &Client, node: &Arc<Node>) -> Result<String> {
     let call = Call::read("watch", &node.endpoint);
     let reply = client
-        .call(call, |_| {
+        .call_at(node, call, |node| {
             let mut maintenance = node.maintenance.clone();
             async move { maintenance.status().await }
         })
@@ -153,7 +153,7 @@ fn create_request(end: Option<Vec<u8>>, from: Revision, options: &WatchOptions) 
 struct Feed {
     client: Arc<Client>,
     range: KeyRange,
-    endpoint: Arc<str>,
+    node: Arc<Node>,
     assembler: Assembler,
     progress: Option<Duration>,
 }
@@ -231,14 +231,15 @@ impl Feed {
         let call = Call::read("watch", &self.range).at(Some(delivered.next()));
         match received {
             Ok(Some(response)) if response.0.canceled => {
-                Err(refused(&call, &self.endpoint, &response.0))
+                Err(refused(&call, &self.node.endpoint, &response.0))
             }
             Ok(Some(response)) => self.assembler.accept(response.0),
-            Ok(None) => Err(ended(&call, &self.endpoint, delivered)),
-            Err(failure) => Err(broken(
-                error::of_call(&call, &self.endpoint, failure),
-                delivered,
-            )),
+            Ok(None) => Err(ended(&call, &self.node.endpoint, delivered)),
+            Err(failure) => {
+                self.client.report(&self.node, &error::words(&failure));
+                let error = error::of_call(&call, &self.node.endpoint, failure);
+                Err(broken(error, delivered))
+            }
         }
     }
 }

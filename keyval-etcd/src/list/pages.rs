@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use futures::stream::{self, FuturesUnordered, Stream, StreamExt};
 use keyval::{Entry, KeyRange, ListOptions, Listing, Projection, Result, Revision};
 
-use crate::client::Client;
+use crate::connection::Client;
 use crate::convert;
 use crate::error::Call;
 use crate::list::plan::{Ask, Front, Plan};
@@ -240,5 +240,31 @@ fn fitting(entries: &[Entry], most: usize) -> usize {
     match entries.len() {
         0 => most,
         len => (BYTES * len / bytes).clamp(1, most),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyval::{Bytes, Entry, Key, Revision};
+
+    use super::{BYTES, fitting};
+
+    #[test]
+    fn the_larger_the_entries_the_shorter_the_page() {
+        let of_size = |size: usize| {
+            let entry = Entry {
+                key: Key::from("key"),
+                value: Bytes::from(vec![0; size]),
+                created: Revision::new(1),
+                modified: Revision::new(1),
+                version: 1,
+                lease: None,
+            };
+            fitting(&[entry.clone(), entry], 1000)
+        };
+        assert_eq!(fitting(&[], 1000), 1000);
+        assert_eq!(of_size(0), 1000);
+        assert_eq!(of_size(BYTES / 10), 9);
+        assert_eq!(of_size(BYTES), 1, "one at least");
     }
 }
