@@ -23,8 +23,8 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_ANSWER: Duration = Duration::from_secs(5);
 /// What one unread watch may hold back in the transport.
 const WATCH_STREAM_WINDOW: u32 = 1 << 20;
-/// So large that unread watches never use up what they share: a thousand full ones.
-const WATCH_CONNECTION_WINDOW: u32 = 1 << 30;
+/// So large that unread watches and lists never use up what they share: a thousand full ones.
+const CONNECTION_WINDOW: u32 = 1 << 30;
 
 /// One endpoint with its two connections, each opened when it is first used.
 pub(crate) struct Node {
@@ -65,11 +65,11 @@ impl Node {
             .map_err(|_| Error::invalid(format!("{endpoint} is not a host and a port")))?
             .http2_keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_ANSWER)
-            .keep_alive_while_idle(false);
+            .keep_alive_while_idle(false)
+            .initial_connection_window_size(CONNECTION_WINDOW);
         let channel = transport.connect_with_connector_lazy(dialer(Some(lines.clone())));
         let watches = transport
             .initial_stream_window_size(WATCH_STREAM_WINDOW)
-            .initial_connection_window_size(WATCH_CONNECTION_WINDOW)
             .connect_with_connector_lazy(dialer(None));
         let calls = stub(channel, ConnectOptions::new()).await?;
         let watches = stub(watches, ConnectOptions::new().with_require_leader(true)).await?;
