@@ -25,28 +25,28 @@ pub(crate) fn measure(server: &mut Etcd, scale: &Scale, report: &mut Report) {
     runtime.block_on(fill(&stack, raw.clone()));
     for tasks in TASKS {
         let cost = in_turn(
-            scale.rounds,
+            scale.slices,
             || {
-                many(&runtime, tasks, scale.round, |picks| {
+                many(&runtime, tasks, scale.slice, |picks| {
                     puts(stack.clone(), picks)
                 })
             },
             || {
-                many(&runtime, tasks, scale.round, |picks| {
+                many(&runtime, tasks, scale.slice, |picks| {
                     raw_puts(raw.clone(), picks)
                 })
             },
         );
         rows(report, &format!("put, {tasks} tasks"), &cost);
         let cost = in_turn(
-            scale.rounds,
+            scale.slices,
             || {
-                many(&runtime, tasks, scale.round, |picks| {
+                many(&runtime, tasks, scale.slice, |picks| {
                     gets(stack.clone(), picks)
                 })
             },
             || {
-                many(&runtime, tasks, scale.round, |picks| {
+                many(&runtime, tasks, scale.slice, |picks| {
                     raw_gets(raw.clone(), picks)
                 })
             },

@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 /// How large a run is.
 pub(crate) struct Scale {
-    /// Rounds of each side; odd, so that there is a middle one.
+    /// Rounds of each side of all else; odd, so that there is a middle one.
     pub(crate) rounds: usize,
-    /// The length of a round that is measured by time.
-    pub(crate) round: Duration,
+    /// Rounds of each side in which single operations are measured, and the length of one. Short
+    /// and many: what else the machine does then disturbs both sides of most pairs alike.
+    pub(crate) slices: usize,
+    pub(crate) slice: Duration,
     /// Revisions that are delivered to many watches in a round.
     pub(crate) revisions: usize,
     /// Puts whose way to a watch is timed in a round.
@@ -21,7 +23,8 @@ pub(crate) struct Scale {
 impl Scale {
     pub(crate) const FULL: Self = Self {
         rounds: 7,
-        round: Duration::from_millis(1500),
+        slices: 21,
+        slice: Duration::from_millis(400),
         revisions: 200,
         puts: 1000,
         outages: &[
@@ -35,7 +38,8 @@ impl Scale {
     };
     pub(crate) const QUICK: Self = Self {
         rounds: 3,
-        round: Duration::from_millis(400),
+        slices: 7,
+        slice: Duration::from_millis(150),
         revisions: 60,
         puts: 300,
         outages: &[Duration::ZERO, Duration::from_secs(1)],
