@@ -82,13 +82,18 @@ pub(crate) fn in_turn<const N: usize>(
             pairs.push(pair);
         }
     }
-    let middle = |figure: &dyn Fn(&([f64; N], [f64; N]), usize) -> f64| {
-        std::array::from_fn(|at| median(pairs.iter().map(|pair| figure(pair, at))))
+    let middle = |figure: fn(f64, f64) -> f64| {
+        std::array::from_fn(|at| {
+            let figures = pairs
+                .iter()
+                .map(|(ours, theirs)| figure(ours[at], theirs[at]));
+            median(figures)
+        })
     };
     Sides {
-        ours: middle(&|pair, at| pair.0[at]),
-        theirs: middle(&|pair, at| pair.1[at]),
-        ratio: middle(&|pair, at| pair.0[at] / pair.1[at]),
+        ours: middle(|ours, _| ours),
+        theirs: middle(|_, theirs| theirs),
+        ratio: middle(|ours, theirs| ours / theirs),
     }
 }
 
