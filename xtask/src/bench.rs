@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::etcd;
 use crate::shell::{cargo, make_folder, root, run};
 
 /// How to use this command.
@@ -14,7 +15,7 @@ usage: cargo xtask bench SUITE [--quick]
 Runs a suite in release mode, prints a table, and writes target/bench/SUITE.json.
 
 options:
-  --quick   smaller runs, under a minute in all; the figures are rougher
+  --quick   smaller runs, about a minute in all; the figures are rougher
   --help    this text
 ";
 
@@ -24,14 +25,26 @@ struct Suite {
     package: &'static str,
     bench: &'static str,
     features: &'static str,
+    /// Whether it needs an etcd.
+    etcd: bool,
 }
 
-const SUITES: &[Suite] = &[Suite {
-    name: "memory",
-    package: "keyval",
-    bench: "suite_memory",
-    features: "testing",
-}];
+const SUITES: &[Suite] = &[
+    Suite {
+        name: "memory",
+        package: "keyval",
+        bench: "suite_memory",
+        features: "testing",
+        etcd: false,
+    },
+    Suite {
+        name: "etcd",
+        package: "keyval-tests",
+        bench: "suite_etcd",
+        features: "",
+        etcd: true,
+    },
+];
 
 /// One measurement, as the bench writes it.
 #[derive(Clone, Debug, Deserialize)]
@@ -110,6 +123,11 @@ fn measure(suite: &Suite, quick: bool) -> Result<()> {
     let mut command = cargo(&["bench", "-p", suite.package, "--bench", suite.bench]);
     if !suite.features.is_empty() {
         command.args(["--features", suite.features]);
+    }
+    if suite.etcd {
+        let etcd = etcd::find()?;
+        println!("{etcd}");
+        etcd.pass_to(&mut command);
     }
     command.args(["--", "--json"]).arg(&path);
     if quick {
@@ -295,6 +313,6 @@ memory per key              212  B
     #[test]
     fn an_unknown_suite_is_told_with_those_there_are() {
         let told = bench(&["nonsense".to_owned()]).unwrap_err().to_string();
-        assert_eq!(told, "no suite \"nonsense\"; there is: memory");
+        assert_eq!(told, "no suite \"nonsense\"; there is: memory, etcd");
     }
 }

@@ -23,8 +23,8 @@ use crate::error;
 
 /// What one unread watch may hold back in the transport.
 const WATCH_STREAM_WINDOW: u32 = 1 << 20;
-/// So large that unread watches never use up what they share: a thousand full ones.
-const WATCH_CONNECTION_WINDOW: u32 = 1 << 30;
+/// So large that unread watches and lists never use up what they share: a thousand full ones.
+const CONNECTION_WINDOW: u32 = 1 << 30;
 
 /// One endpoint with its two connections, each opened when it is first used.
 pub(crate) struct Node {
@@ -77,11 +77,11 @@ impl Node {
             .http2_keep_alive_interval(config.keepalive_time)
             .keep_alive_timeout(config.keepalive_timeout)
             // etcd drops clients that ask without a call under way.
-            .keep_alive_while_idle(false);
+            .keep_alive_while_idle(false)
+            .initial_connection_window_size(CONNECTION_WINDOW);
         let channel = transport.connect_with_connector_lazy(dialer(Some(lines.clone())));
         let watches = transport
             .initial_stream_window_size(WATCH_STREAM_WINDOW)
-            .initial_connection_window_size(WATCH_CONNECTION_WINDOW)
             .connect_with_connector_lazy(dialer(None));
         let stubs = access.authorize(channel.clone());
         let calls = stub(stubs.clone(), ConnectOptions::new()).await?;

@@ -1,0 +1,161 @@
+//! Single puts and gets, by few and by many tasks.
+
+use std::future::Future;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use etcd_client::KvClient;
+use keyval_tests::etcd::Etcd;
+use tokio::runtime::Runtime;
+
+use crate::report::{Report, Row};
+use crate::rounds::{Clock, Scale, Sides, in_turn};
+use crate::sides::{Blob, Stack, VALUE, raw, runtime, stack};
+
+const TASKS: [usize; 4] = [1, 16, 64, 256];
+const KEYS: usize = 4096;
+/// As long as the scope of the other side.
+const SCOPE: &str = "point/stack/";
+const RAW: &str = "point/plain/";
+
+pub(crate) fn measure(server: &mut Etcd, scale: &Scale, report: &mut Report) {
+    let runtime = runtime();
+    let stack = runtime.block_on(stack(server, SCOPE));
+    let raw = runtime.block_on(raw(server));
+    runtime.block_on(fill(&stack, raw.clone()));
+    for tasks in TASKS {
+        let cost = in_turn(
+            scale.slices,
+            || {
+                many(&runtime, tasks, scale.slice, |picks| {
+                    puts(stack.clone(), picks)
+                })
+            },
+            || {
+                many(&runtime, tasks, scale.slice, |picks| {
+                    raw_puts(raw.clone(), picks)
+                })
+            },
+        );
+        rows(report, &format!("put, {tasks} tasks"), &cost);
+        let cost = in_turn(
+            scale.slices,
+            || {
+                many(&runtime, tasks, scale.slice, |picks| {
+                    gets(stack.clone(), picks)
+                })
+            },
+            || {
+                many(&runtime, tasks, scale.slice, |picks| {
+                    raw_gets(raw.clone(), picks)
+                })
+            },
+        );
+        rows(report, &format!("get, {tasks} tasks"), &cost);
+    }
+}
+
+fn rows(report: &mut Report, name: &str, cost: &Sides<2>) {
+    let [rate, work] = cost.ratio;
+    report.add(
+        &Row::new(name, cost.ours[0], "op/s")
+            .baseline(cost.theirs[0], rate)
+            .target("ratio >= 0.97 to the bare client", rate >= 0.97),
+    );
+    report.add(
+        &Row::new(format!("{name}, processor"), cost.ours[1], "us/op")
+            .baseline(cost.theirs[1], work)
+            .target("ratio <= 1.15 to the bare client", work <= 1.15),
+    );
+}
+
+/// Lets tasks do something again and again for a time; each says how often it did.
+fn many<F>(runtime: &Runtime, tasks: usize, time: Duration, work: impl Fn(Picks) -> F) -> [f64; 2]
+where
+    F: Future<Output = u64> + Send + 'static,
+{
+    let clock = Clock::start();
+    let until = Instant::now() + time;
+    let tasks: Vec<_> = (0..tasks)
+        .map(|seed| {
+            let random = fastrand::Rng::with_seed(seed as u64);
+            runtime.spawn(work(Picks { random, until }))
+        })
+        .collect();
+    let count = runtime.block_on(async {
+        let mut all = 0;
+        for task in tasks {
+            all += task.await.expect("a task that works");
+        }
+        all
+    });
+    clock.figures(count)
+}
+
+/// Keys by chance, until the time is over.
+struct Picks {
+    random: fastrand::Rng,
+    until: Instant,
+}
+
+impl Iterator for Picks {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        (Instant::now() < self.until).then(|| self.random.usize(..KEYS))
+    }
+}
+
+async fn puts(stack: Stack, picks: Picks) -> u64 {
+    let value = Blob::new();
+    let mut count = 0;
+    for at in picks {
+        stack.put(key("", at), &value).await.expect("a put");
+        count += 1;
+    }
+    count
+}
+
+async fn raw_puts(mut raw: KvClient, picks: Picks) -> u64 {
+    let value = vec![b'.'; VALUE];
+    let mut count = 0;
+    for at in picks {
+        let key = key(RAW, at);
+        raw.put(key, value.clone(), None).await.expect("a put");
+        count += 1;
+    }
+    count
+}
+
+async fn gets(stack: Stack, picks: Picks) -> u64 {
+    let mut count = 0;
+    for at in picks {
+        let entry = stack.get(key("", at)).await.expect("a get");
+        black_box(entry.expect("an entry").value);
+        count += 1;
+    }
+    count
+}
+
+async fn raw_gets(mut raw: KvClient, picks: Picks) -> u64 {
+    let mut count = 0;
+    for at in picks {
+        let reply = raw.get(key(RAW, at), None).await.expect("a get");
+        assert_eq!(black_box(&reply.kvs()[0]).value().len(), VALUE);
+        count += 1;
+    }
+    count
+}
+
+async fn fill(stack: &Stack, mut raw: KvClient) {
+    for at in 0..KEYS {
+        let put = stack.put(key("", at), &Blob::new()).await;
+        put.expect("a put");
+        let put = raw.put(key(RAW, at), vec![b'.'; VALUE], None).await;
+        put.expect("a put");
+    }
+}
+
+fn key(prefix: &str, at: usize) -> String {
+    format!("{prefix}{at:06}")
+}
