@@ -9,12 +9,15 @@ use tokio::net::TcpStream;
 
 use crate::tls::TlsStream;
 
+/// The head of a frame of HTTP/2. A server that expects TLS may say less before it goes: an alert.
+const WORD: usize = 9;
+
 /// An open connection to a server.
 pub(crate) enum Wire {
     Plain {
         stream: TcpStream,
-        /// Whether the server has said anything.
-        heard: bool,
+        /// How many bytes the server has said, as far as they make its first word.
+        heard: usize,
     },
     Tls(Box<TlsStream>),
 }
@@ -31,15 +34,12 @@ struct NotAWord(#[source] io::Error);
 impl Wire {
     /// A connection in plain text.
     pub(crate) fn plain(stream: TcpStream) -> Self {
-        Self::Plain {
-            stream,
-            heard: false,
-        }
+        Self::Plain { stream, heard: 0 }
     }
 
     fn explained<T>(&self, done: io::Result<T>) -> io::Result<T> {
         match self {
-            Self::Plain { heard: false, .. } => {
+            Self::Plain { heard, .. } if *heard < WORD => {
                 done.map_err(|error| io::Error::new(error.kind(), NotAWord(error)))
             }
             _ => done,
@@ -57,9 +57,9 @@ impl AsyncRead for Wire {
             Self::Plain { stream, heard } => {
                 let before = buffer.filled().len();
                 let mut done = ready!(Pin::new(stream).poll_read(cx, buffer));
-                if buffer.filled().len() > before {
-                    *heard = true;
-                } else if !*heard && buffer.remaining() > 0 && done.is_ok() {
+                let read = buffer.filled().len() - before;
+                *heard = WORD.min(*heard + read);
+                if read == 0 && *heard < WORD && buffer.remaining() > 0 && done.is_ok() {
                     done = Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 done
