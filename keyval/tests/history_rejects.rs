@@ -607,7 +607,7 @@ async fn a_delete_lost_in_a_resync() {
         let applied = &mut update.applied.as_mut().unwrap().changes;
         let doomed = applied
             .iter()
-            .position(|change| change.key() == &"a/doomed");
+            .position(|change| *change.key() == "a/doomed");
         applied.remove(doomed.unwrap());
     })
     .await;
