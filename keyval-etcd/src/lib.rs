@@ -1,6 +1,5 @@
 #![doc = include_str!("lib.md")]
 
-mod assemble;
 mod broker;
 mod client;
 mod config;
@@ -10,10 +9,9 @@ mod error;
 mod lease;
 mod list;
 mod maintenance;
-mod progress;
 mod store;
 mod txn;
-mod watcher;
+mod watch;
 
 pub use crate::config::EtcdConfig;
 pub use crate::connector::EtcdConnector;

@@ -8,7 +8,7 @@ use keyval_config::Environment;
 
 use crate::client::Client;
 use crate::config::EtcdConfig;
-use crate::progress::requested_progress_is_exact;
+use crate::watch::{Hub, requested_progress_is_exact};
 
 /// A store in an etcd server or cluster. Clones share their connections.
 ///
@@ -29,6 +29,7 @@ use crate::progress::requested_progress_is_exact;
 #[derive(Clone)]
 pub struct EtcdStore {
     pub(crate) client: Arc<Client>,
+    pub(crate) watches: Arc<Hub>,
     pub(crate) limits: Capabilities,
 }
 
@@ -62,6 +63,7 @@ impl EtcdStore {
             .with_max_request_bytes(Some(config.max_request_bytes));
         Ok(Self {
             client: Arc::new(client),
+            watches: Arc::default(),
             limits,
         })
     }

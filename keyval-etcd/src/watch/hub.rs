@@ -1,0 +1,159 @@
+//! The streams of a store, and which watch goes on which.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use keyval::{KeyRange, Revision};
+use parking_lot::Mutex;
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::oneshot;
+
+use crate::client::{Client, Node, StubResult};
+use crate::watch::demux::{Opened, Wanted};
+use crate::watch::queue::queue;
+use crate::watch::reader::Reader;
+use crate::watch::stream::{Command, Signs, Stream};
+
+/// A watch that starts no further back is sent what it missed at once.
+const NEAR: u64 = 1000;
+/// How many streams of a class one endpoint serves at most.
+const STREAMS: usize = 8;
+/// How many watches are put on a stream before another one is opened. A server gives up sending at
+/// once to watches of a stream for which more than 128 answers wait.
+const SHARED_BY: usize = 32;
+
+/// What kind of watches share a stream. A server answers requests for progress only if it has sent
+/// everything to all watches of the stream, so that a long replay must not share with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Class {
+    /// They start at the present, or nearly.
+    Live,
+    /// They start in the past, or in the future.
+    CatchUp,
+}
+
+/// What a watch is to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// What to watch.
+    pub(crate) range: Arc<KeyRange>,
+    /// The revision after which to deliver.
+    pub(crate) after: Revision,
+    /// Whether previous entries are wanted.
+    pub(crate) previous: bool,
+    /// How long the watch may be without word.
+    pub(crate) progress: Option<Duration>,
+}
+
+/// The streams of watches of a store, each opened when it is needed and closed a while after its
+/// last watch.
+#[derive(Default)]
+pub(crate) struct Hub {
+    streams: Mutex<HashMap<(Arc<str>, Class), Vec<Handle>>>,
+    tokens: AtomicU64,
+    newest: Arc<AtomicU64>,
+}
+
+#[derive(Clone)]
+struct Handle {
+    commands: UnboundedSender<Command>,
+    signs: Signs,
+    /// As many clones as there are watches, and this one.
+    seats: Arc<()>,
+}
+
+impl Handle {
+    fn watches(&self) -> usize {
+        Arc::strong_count(&self.seats)
+    }
+
+    fn takes_watches(&self) -> bool {
+        !self.commands.is_closed() && !self.signs.outdated.load(Ordering::Relaxed)
+    }
+}
+
+impl Hub {
+    /// The class of a watch that delivers what comes after this revision, as far as it is known.
+    pub(crate) fn class(&self, after: Revision) -> Option<Class> {
+        let newest = self.newest.load(Ordering::Relaxed);
+        (after.get() <= newest).then(|| class(after, Revision::new(newest)))
+    }
+
+    /// Opens a watch at an endpoint.
+    ///
+    /// # Errors
+    /// The failure of the stream, if it breaks before the watch is accepted or refused.
+    pub(crate) async fn open(
+        &self,
+        client: Arc<Client>,
+        node: Node,
+        class: Class,
+        plan: Plan,
+    ) -> StubResult<(Reader, Opened)> {
+        loop {
+            let stream = self.stream(&client, &node, class);
+            let token = self.tokens.fetch_add(1, Ordering::Relaxed);
+            let (feed, waiting) = queue();
+            let (answer, answered) = oneshot::channel();
+            let wanted = Wanted {
+                range: plan.range.clone(),
+                after: plan.after,
+                previous: plan.previous,
+                progress: plan.progress,
+                feed,
+                _seat: stream.seats,
+            };
+            let create = Command::Create {
+                token,
+                wanted,
+                answer,
+            };
+            // A stream that ends at this moment leaves it without an answer.
+            drop(stream.commands.send(create));
+            let range = plan.range.clone();
+            // From here on, giving up ends the watch.
+            let reader = Reader::new(client.clone(), range, token, stream.commands, waiting);
+            if let Ok(outcome) = answered.await {
+                return outcome.map(|opened| (reader, opened));
+            }
+        }
+    }
+
+    /// The stream on which the next watch goes.
+    fn stream(&self, client: &Arc<Client>, node: &Node, class: Class) -> Handle {
+        let mut all = self.streams.lock();
+        let streams = all.entry((node.endpoint.clone(), class)).or_default();
+        streams.retain(Handle::takes_watches);
+        let least = streams.iter().min_by_key(|stream| stream.watches());
+        if let Some(stream) = least
+            && (stream.watches() <= SHARED_BY || streams.len() >= STREAMS)
+        {
+            return stream.clone();
+        }
+        let (commands, asked) = mpsc::unbounded_channel();
+        let signs = Signs {
+            newest: self.newest.clone(),
+            ..Signs::default()
+        };
+        let stream = Stream::new(client.clone(), node.clone(), asked, signs.clone());
+        client.tasks().spawn(stream.run());
+        let handle = Handle {
+            commands,
+            signs,
+            seats: Arc::default(),
+        };
+        streams.push(handle.clone());
+        handle
+    }
+}
+
+/// The class of a watch that delivers what comes after one revision while the store is at another.
+pub(crate) fn class(after: Revision, present: Revision) -> Class {
+    if after <= present && present.get() - after.get() <= NEAR {
+        Class::Live
+    } else {
+        Class::CatchUp
+    }
+}
