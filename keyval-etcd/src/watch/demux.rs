@@ -558,3 +558,6 @@ impl Demux {
 fn nonsense(what: &str) -> etcd_client::Error {
     etcd_client::Error::WatchError(what.to_owned())
 }
+
+#[cfg(test)]
+mod tests;
