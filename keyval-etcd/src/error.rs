@@ -236,10 +236,13 @@ pub(crate) fn lease_exists(error: &etcd_client::Error) -> bool {
     kind_of(error) == Kind::LeaseExists
 }
 
-/// Whether a watch was refused for the token, or for the lack of one, with which its stream was
-/// opened.
-pub(crate) fn refused_token(reason: &str) -> bool {
-    kind_of_text(reason) == Some(Kind::Unauthenticated)
+/// Whether the token of a stream, or the lack of one, may be why a watch on it was refused: older
+/// servers say of a token that has expired that it has no permission.
+pub(crate) fn may_be_the_token(reason: &str) -> bool {
+    matches!(
+        kind_of_text(reason),
+        Some(Kind::Unauthenticated | Kind::Denied)
+    )
 }
 
 /// The same failure for another of those that it concerns.

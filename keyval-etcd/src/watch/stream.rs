@@ -50,7 +50,7 @@ pub(crate) enum Command {
 /// What a stream lets others know while it lives.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Signs {
-    /// Set when etcd refuses the token of the stream, which keeps it for life.
+    /// Set when etcd may have refused the token of the stream, which keeps it for life.
     pub(crate) outdated: Arc<AtomicBool>,
     /// The highest revision that any stream of the store heard of.
     pub(crate) newest: Arc<AtomicU64>,
@@ -201,7 +201,7 @@ impl Stream {
         self.signs
             .newest
             .fetch_max(reached.get(), Ordering::Relaxed);
-        if response.canceled && error::refused_token(&response.cancel_reason) {
+        if response.canceled && error::may_be_the_token(&response.cancel_reason) {
             self.signs.outdated.store(true, Ordering::Relaxed);
         }
         if self.demux.hear(response, Instant::now())? {

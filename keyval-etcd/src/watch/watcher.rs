@@ -36,7 +36,7 @@ impl Watcher for EtcdStore {
             progress: options.progress,
         };
         // A stream keeps the token with which it was opened, and the hub gives no more watches to
-        // one whose token was refused: the next creation opens a new stream.
+        // one whose token may have been refused: the next creation opens a new stream.
         let call = Call::read("watch", range).at(Some(after.next()));
         let (_, (reader, opened)) = client
             .call_node(call, |node| {
