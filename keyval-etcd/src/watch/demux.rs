@@ -58,11 +58,8 @@ pub(crate) enum Request {
 /// What becomes of the creation of a watch.
 #[derive(Debug)]
 pub(crate) enum Opened {
-    /// etcd watches, from behind this revision.
-    Accepted {
-        /// The revision after which the watch delivers.
-        after: Revision,
-    },
+    /// etcd watches.
+    Accepted,
     /// etcd refused.
     Refused(Error),
 }
@@ -77,6 +74,8 @@ pub(crate) struct Wanted {
     pub(crate) range: Arc<KeyRange>,
     /// The revision after which to deliver.
     pub(crate) after: Revision,
+    /// Whether the store is not known to be past that.
+    pub(crate) at_present: bool,
     /// Whether previous entries are wanted.
     pub(crate) previous: bool,
     /// How long the watch may be without word.
@@ -109,7 +108,12 @@ impl Watch {
 #[derive(Debug)]
 enum State {
     /// The creation under this number is not answered yet.
-    Creating { id: i64, answer: Answer },
+    Creating {
+        id: i64,
+        start: Start,
+        /// Whoever waits for it; nobody waits for a watch to go on.
+        answer: Option<Answer>,
+    },
     /// etcd sends changes under this number.
     Live {
         id: i64,
@@ -120,6 +124,19 @@ enum State {
     },
     /// The reader is behind, and etcd sends nothing.
     Paused,
+}
+
+/// From which revision etcd is asked to send.
+///
+/// etcd keeps no deletions of the revision to which it is compacted, and yet takes a watch that
+/// starts there: <https://github.com/etcd-io/etcd/issues/19179>. A watch that starts one revision
+/// earlier is cancelled in that case, and what comes of that revision is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// The first to deliver, which etcd has not reached: it need not look into its history.
+    Exact,
+    /// One before the first to deliver.
+    Earlier,
 }
 
 /// Who waits for the next answer to a creation: etcd answers them in order, the refused ones
@@ -209,28 +226,25 @@ impl Demux {
         wanted.progress = wanted.progress.map(|every| every.max(FINEST));
         let due = wanted.progress.and_then(|every| now.checked_add(every));
         self.dues.extend(due.map(|due| Reverse((due, token))));
-        let id = self.number();
+        let start = if wanted.at_present {
+            Start::Exact
+        } else {
+            Start::Earlier
+        };
         let watch = Watch {
-            state: State::Creating { id, answer },
+            state: State::Paused,
             wanted,
             assembler,
             told: now,
             overdue: false,
         };
-        self.ask_for(token, id, &watch);
         self.watches.insert(token, watch);
+        self.ask_for(token, start, Some(answer));
     }
 
-    /// Begins a paused watch anew, behind what its queue has received. One that has ended drops the
-    /// answer.
-    pub(crate) fn resume(&mut self, token: Token, answer: Answer) {
-        let id = self.number();
-        let Some(mut watch) = self.watches.remove(&token) else {
-            return;
-        };
-        watch.state = State::Creating { id, answer };
-        self.ask_for(token, id, &watch);
-        self.watches.insert(token, watch);
+    /// Begins a paused watch anew, behind what its queue has received.
+    pub(crate) fn resume(&mut self, token: Token) {
+        self.ask_for(token, Start::Earlier, None);
     }
 
     /// Ends a watch whose reader has gone.
@@ -326,7 +340,7 @@ impl Demux {
         self.watches.drain().filter_map(move |(_, watch)| {
             watch.wanted.feed.end(cause(&watch));
             match watch.state {
-                State::Creating { answer, .. } => Some(answer),
+                State::Creating { answer, .. } => answer,
                 State::Live { .. } | State::Paused => None,
             }
         })
@@ -338,15 +352,26 @@ impl Demux {
         id
     }
 
-    fn ask_for(&mut self, token: Token, id: i64, watch: &Watch) {
-        self.numbers.insert(id, token);
-        self.pending.push_back(Pending::Watch { token, id });
+    fn ask_for(&mut self, token: Token, start: Start, answer: Option<Answer>) {
+        let id = self.number();
+        let Some(watch) = self.watches.get_mut(&token) else {
+            return;
+        };
+        let delivered = watch.assembler.delivered();
+        let from = match start {
+            Start::Exact => delivered.next(),
+            // Zero would mean the present; nothing happens at one.
+            Start::Earlier => delivered.max(Revision::new(1)),
+        };
+        watch.state = State::Creating { id, start, answer };
         self.requests.push_back(Request::Create {
             id,
             range: watch.wanted.range.clone(),
-            from: watch.assembler.delivered().next(),
+            from,
             previous: watch.wanted.previous,
         });
+        self.numbers.insert(id, token);
+        self.pending.push_back(Pending::Watch { token, id });
     }
 
     /// Ends what etcd knows under this number.
@@ -378,28 +403,40 @@ impl Demux {
         let Some(watch) = self.watches.get_mut(&token) else {
             return Ok(());
         };
-        let live = State::Live {
+        let State::Creating {
+            id: asked,
+            start,
+            answer,
+        } = &mut watch.state
+        else {
+            return Ok(());
+        };
+        // It may have been paused before this answer came, and begun anew.
+        if *asked != id {
+            return Ok(());
+        }
+        let (start, answer) = (*start, answer.take());
+        let began_at = convert::header_revision(response.header.as_ref());
+        watch.told = now;
+        watch.state = State::Live {
             id,
-            began_at: convert::header_revision(response.header.as_ref()),
+            began_at,
             began_after: self.asked_times,
         };
-        match std::mem::replace(&mut watch.state, live) {
-            State::Creating { id: asked, answer } if asked == id => {
-                watch.told = now;
-                let opened = if response.canceled {
-                    let cause = ending::refused(&watch.call(), &self.endpoint, response);
-                    self.numbers.remove(&id);
-                    self.watches.remove(&token);
-                    Opened::Refused(cause)
-                } else {
-                    let after = watch.assembler.delivered();
-                    Opened::Accepted { after }
-                };
+        if response.canceled {
+            let cause = ending::refused(&watch.call(), &self.endpoint, response);
+            match answer {
                 // Whoever gave up waiting has left or is about to.
-                drop(answer.send(Ok(opened)));
+                Some(answer) => drop(answer.send(Ok(Opened::Refused(cause)))),
+                None => watch.wanted.feed.end(cause),
             }
-            // Its queue was full before this answer came, and it may have begun anew since.
-            other => watch.state = other,
+            self.numbers.remove(&id);
+            self.watches.remove(&token);
+        } else if start == Start::Exact && began_at > watch.assembler.delivered() {
+            self.cancel(id);
+            self.ask_for(token, Start::Earlier, answer);
+        } else if let Some(answer) = answer {
+            drop(answer.send(Ok(Opened::Accepted)));
         }
         Ok(())
     }
@@ -425,6 +462,18 @@ impl Demux {
             .expect("every number belongs to a watch");
         watch.told = now;
         watch.overdue = false;
+        if let State::Creating {
+            start: Start::Exact,
+            answer,
+            ..
+        } = &mut watch.state
+        {
+            // It may come out of the history, which the answer to the creation would tell.
+            let answer = answer.take();
+            self.cancel(id);
+            self.ask_for(token, Start::Earlier, answer);
+            return false;
+        }
         let feed = &watch.wanted.feed;
         if response.events.is_empty() {
             // What a server says by itself keeps its place among the changes.
@@ -464,9 +513,12 @@ impl Demux {
         );
         watch.assembler.restart();
         // Changes can come before the answer to the creation; they prove that it succeeded.
-        if let State::Creating { answer, .. } = std::mem::replace(&mut watch.state, State::Paused) {
-            let after = watch.assembler.delivered();
-            drop(answer.send(Ok(Opened::Accepted { after })));
+        if let State::Creating {
+            answer: Some(answer),
+            ..
+        } = std::mem::replace(&mut watch.state, State::Paused)
+        {
+            drop(answer.send(Ok(Opened::Accepted)));
         }
     }
 

@@ -27,7 +27,7 @@ const SHARED_BY: usize = 32;
 /// What kind of watches share a stream. A server answers requests for progress only if it has sent
 /// everything to all watches of the stream, so that a long replay must not share with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Class {
+enum Class {
     /// They start at the present, or nearly.
     Live,
     /// They start in the past, or in the future.
@@ -41,10 +41,23 @@ pub(crate) struct Plan {
     pub(crate) range: Arc<KeyRange>,
     /// The revision after which to deliver.
     pub(crate) after: Revision,
+    /// Where the store was at last.
+    pub(crate) present: Revision,
     /// Whether previous entries are wanted.
     pub(crate) previous: bool,
     /// How long the watch may be without word.
     pub(crate) progress: Option<Duration>,
+}
+
+impl Plan {
+    fn class(&self) -> Class {
+        let behind = self.present.get().checked_sub(self.after.get());
+        if behind.is_some_and(|behind| behind <= NEAR) {
+            Class::Live
+        } else {
+            Class::CatchUp
+        }
+    }
 }
 
 /// The streams of watches of a store, each opened when it is needed and closed a while after its
@@ -75,10 +88,9 @@ impl Handle {
 }
 
 impl Hub {
-    /// The class of a watch that delivers what comes after this revision, as far as it is known.
-    pub(crate) fn class(&self, after: Revision) -> Option<Class> {
-        let newest = self.newest.load(Ordering::Relaxed);
-        (after.get() <= newest).then(|| class(after, Revision::new(newest)))
+    /// The highest revision that any stream of the store has heard of.
+    pub(crate) fn newest(&self) -> Revision {
+        Revision::new(self.newest.load(Ordering::Relaxed))
     }
 
     /// Opens a watch at an endpoint.
@@ -89,17 +101,17 @@ impl Hub {
         &self,
         client: Arc<Client>,
         node: Node,
-        class: Class,
         plan: Plan,
     ) -> StubResult<(Reader, Opened)> {
         loop {
-            let stream = self.stream(&client, &node, class);
+            let stream = self.stream(&client, &node, plan.class());
             let token = self.tokens.fetch_add(1, Ordering::Relaxed);
             let (feed, waiting) = queue();
             let (answer, answered) = oneshot::channel();
             let wanted = Wanted {
                 range: plan.range.clone(),
                 after: plan.after,
+                at_present: plan.after >= plan.present,
                 previous: plan.previous,
                 progress: plan.progress,
                 feed,
@@ -112,9 +124,8 @@ impl Hub {
             };
             // A stream that ends at this moment leaves it without an answer.
             drop(stream.commands.send(create));
-            let range = plan.range.clone();
             // From here on, giving up ends the watch.
-            let reader = Reader::new(client.clone(), range, token, stream.commands, waiting);
+            let reader = Reader::new(token, stream.commands, waiting);
             if let Ok(outcome) = answered.await {
                 return outcome.map(|opened| (reader, opened));
             }
@@ -146,14 +157,5 @@ impl Hub {
         };
         streams.push(handle.clone());
         handle
-    }
-}
-
-/// The class of a watch that delivers what comes after one revision while the store is at another.
-pub(crate) fn class(after: Revision, present: Revision) -> Class {
-    if after <= present && present.get() - after.get() <= NEAR {
-        Class::Live
-    } else {
-        Class::CatchUp
     }
 }

@@ -11,7 +11,6 @@ mod hub;
 mod progress;
 mod queue;
 mod reader;
-mod start;
 mod stream;
 mod watcher;
 

@@ -37,12 +37,7 @@ pub(crate) enum Command {
         answer: Answer,
     },
     /// To go on with a watch whose reader has caught up.
-    Resume {
-        /// Its name.
-        token: Token,
-        /// Where its reader waits.
-        answer: Answer,
-    },
+    Resume(Token),
     /// To end a watch whose reader has gone.
     Leave(Token),
 }
@@ -190,7 +185,7 @@ impl Stream {
                 wanted,
                 answer,
             } => self.demux.create(token, wanted, answer, Instant::now()),
-            Command::Resume { token, answer } => self.demux.resume(token, answer),
+            Command::Resume(token) => self.demux.resume(token),
             Command::Leave(token) => self.demux.leave(token),
         }
     }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use keyval::{ChangeStream, KeyRange, Result, WatchOptions, Watcher};
+use keyval::{ChangeStream, KeyRange, ListOptions, Result, Revision, WatchOptions, Watcher};
 
+use crate::client::Client;
+use crate::convert;
 use crate::error::Call;
 use crate::store::EtcdStore;
 use crate::watch::demux::Opened;
-use crate::watch::hub::{self, Class, Plan};
-use crate::watch::start::{check_kept, present};
+use crate::watch::hub::Plan;
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
@@ -18,23 +19,21 @@ impl Watcher for EtcdStore {
         range.check()?;
         options.check()?;
         let client = &self.client;
-        let (after, class) = match options.from {
-            None => (present(client, range).await?, Class::Live),
-            Some(from) => {
-                let after = from.previous();
-                let class = match self.watches.class(after) {
-                    Some(class) => class,
-                    None => hub::class(after, present(client, range).await?),
-                };
-                (after, class)
-            }
+        let newest = self.watches.newest();
+        let after = options.from.map(Revision::previous);
+        let present = match after {
+            // The store is at least there, which is all that has to be known.
+            Some(after) if after <= newest => newest,
+            _ => present(client, range).await?,
         };
         let plan = Plan {
             range: Arc::new(range.clone()),
-            after,
+            after: after.unwrap_or(present),
+            present,
             previous: options.previous,
             progress: options.progress,
         };
+        let after = plan.after;
         // A stream keeps the token with which it was opened, and the hub gives no more watches to
         // one whose token may have been refused: the next creation opens a new stream.
         let call = Call::read("watch", range).at(Some(after.next()));
@@ -42,15 +41,26 @@ impl Watcher for EtcdStore {
             .call_node(call, |node| {
                 let (watches, client) = (self.watches.clone(), client.clone());
                 let (node, plan) = (node.clone(), plan.clone());
-                async move { watches.open(client, node, class, plan).await }
+                async move { watches.open(client, node, plan).await }
             })
             .await?;
-        if let Opened::Refused(cause) = opened {
-            return Err(cause);
+        match opened {
+            Opened::Accepted => Ok(ChangeStream::new(after, reader)),
+            Opened::Refused(cause) => Err(cause),
         }
-        if options.from.is_some() {
-            check_kept(client, range, after).await?;
-        }
-        Ok(ChangeStream::new(after, reader))
     }
+}
+
+/// The present revision, read so that every later write has a higher one.
+async fn present(client: &Client, range: &KeyRange) -> Result<Revision> {
+    // Counting one key costs next to nothing, and needs no permission beyond the range's own.
+    let options = ListOptions::default().count_only();
+    let reply = client
+        .call(Call::read("watch", range), |node| {
+            let mut kv = node.kv.clone();
+            let options = convert::get_options(None, &options);
+            async move { kv.get(range.start().as_bytes(), Some(options)).await }
+        })
+        .await?;
+    Ok(convert::header_revision(reply.0.header.as_ref()))
 }

@@ -70,12 +70,28 @@ impl Bench {
         }
     }
 
+    /// A watch that starts where the store is, as far as is known.
+    fn watch_now(&mut self, token: Token, after: u64) -> Reader {
+        self.open(token, after, true, None)
+    }
+
     fn watch(&mut self, token: Token, after: u64, progress: Option<Duration>) -> Reader {
+        self.open(token, after, false, progress)
+    }
+
+    fn open(
+        &mut self,
+        token: Token,
+        after: u64,
+        at_present: bool,
+        progress: Option<Duration>,
+    ) -> Reader {
         let (feed, waiting) = queue();
         let (answer, answered) = oneshot::channel();
         let wanted = Wanted {
             range: Arc::new(KeyRange::prefix("a/")),
             after: Revision::new(after),
+            at_present,
             previous: false,
             progress,
             feed,
@@ -90,7 +106,7 @@ impl Bench {
         let mut reader = self.watch(token, after, progress);
         let ids = self.created();
         self.hear(created(ids[0], at));
-        assert!(matches!(reader.opened(), Some(Opened::Accepted { .. })));
+        assert!(matches!(reader.opened(), Some(Opened::Accepted)));
         reader
     }
 
@@ -196,15 +212,12 @@ fn creations_do_not_wait_for_each_other_and_answers_are_told_apart_by_their_orde
     bench.hear(created(1, 4));
     bench.hear(refused("rpc error: etcdserver: permission denied"));
     bench.hear(created(3, 4));
-    assert!(matches!(
-        readers[0].opened(),
-        Some(Opened::Accepted { after }) if after == Revision::new(4)
-    ));
+    assert!(matches!(readers[0].opened(), Some(Opened::Accepted)));
     assert!(matches!(
         readers[1].opened(),
         Some(Opened::Refused(Error::Denied { .. }))
     ));
-    assert!(matches!(readers[2].opened(), Some(Opened::Accepted { .. })));
+    assert!(matches!(readers[2].opened(), Some(Opened::Accepted)));
     bench.hear(events(3, vec![put("a/x", 5)]));
     assert!(readers[0].all().is_empty());
     assert_eq!(readers[2].all(), ["5: a/x"]);
@@ -218,11 +231,69 @@ fn changes_may_come_before_the_answer_to_the_creation() {
     bench.hear(events(id, vec![put("a/x", 5)]));
     assert!(reader.opened().is_none());
     bench.hear(created(id, 5));
-    assert!(matches!(
-        reader.opened(),
-        Some(Opened::Accepted { after }) if after == Revision::new(5)
-    ));
+    assert!(matches!(reader.opened(), Some(Opened::Accepted)));
     assert_eq!(reader.all(), ["5: a/x"]);
+}
+
+/// What is asked: the number and the first revision of a watch.
+fn asked(request: &Request) -> (i64, u64) {
+    match request {
+        Request::Create { id, from, .. } => (*id, from.get()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_watch_in_the_past_starts_a_revision_early_so_that_etcd_tells_a_compaction() {
+    let mut bench = Bench::new();
+    let past = bench.watch(1, 4, None);
+    let _first = bench.watch(2, 0, None);
+    let requests = bench.requests();
+    assert_eq!(asked(&requests[0]), (1, 4));
+    assert_eq!(asked(&requests[1]), (2, 1));
+    bench.hear(created(1, 9));
+    bench.hear(events(1, vec![put("a/x", 4), put("a/x", 5)]));
+    assert_eq!(past.all(), ["5: a/x"]);
+}
+
+#[test]
+fn a_watch_at_the_present_starts_there_and_early_if_the_store_has_gone_on() {
+    let mut bench = Bench::new();
+    let mut still = bench.watch_now(1, 4);
+    let mut moved = bench.watch_now(2, 4);
+    let requests = bench.requests();
+    assert_eq!(asked(&requests[0]), (1, 5));
+    assert_eq!(asked(&requests[1]), (2, 5));
+    bench.hear(created(1, 4));
+    assert!(matches!(still.opened(), Some(Opened::Accepted)));
+    bench.hear(created(2, 5));
+    assert!(moved.opened().is_none());
+    let requests = bench.requests();
+    assert_eq!(requests[0], Request::Cancel(2));
+    assert_eq!(asked(&requests[1]), (3, 4));
+    // What comes under the old number may lack something.
+    bench.hear(events(2, vec![put("a/x", 6)]));
+    bench.hear(created(3, 6));
+    assert!(matches!(moved.opened(), Some(Opened::Accepted)));
+    bench.hear(events(3, vec![put("a/x", 5), put("a/x", 6)]));
+    assert_eq!(moved.all(), ["5: a/x", "6: a/x"]);
+}
+
+#[test]
+fn what_comes_before_it_is_known_to_be_complete_is_asked_for_again() {
+    let mut bench = Bench::new();
+    let mut reader = bench.watch_now(1, 4);
+    bench.requests();
+    bench.hear(events(1, vec![put("a/x", 6)]));
+    let requests = bench.requests();
+    assert_eq!(requests[0], Request::Cancel(1));
+    assert_eq!(asked(&requests[1]), (2, 4));
+    bench.hear(created(1, 6));
+    assert!(reader.opened().is_none());
+    bench.hear(created(2, 6));
+    assert!(matches!(reader.opened(), Some(Opened::Accepted)));
+    bench.hear(events(2, vec![put("a/x", 5), put("a/x", 6)]));
+    assert_eq!(reader.all(), ["5: a/x", "6: a/x"]);
 }
 
 #[test]
@@ -236,7 +307,7 @@ fn an_answer_that_nobody_asked_for_breaks_the_stream() {
 #[test]
 fn a_slow_reader_is_sent_nothing_until_it_has_read_what_it_has() {
     let mut bench = Bench::new();
-    let mut reader = bench.live(1, 0, 1, None);
+    let reader = bench.live(1, 0, 1, None);
     let mut other = bench.watch(2, 0, None);
     let second = bench.created()[0];
     bench.hear(created(second, 1));
@@ -248,7 +319,7 @@ fn a_slow_reader_is_sent_nothing_until_it_has_read_what_it_has() {
     bench.hear(cancelled(1, "", 0));
     bench.hear(events(second, vec![put("a/y", FULL + 102)]));
     assert_eq!(other.all(), [format!("{}: a/y", FULL + 102)]);
-    assert!(matches!(other.opened(), Some(Opened::Accepted { .. })));
+    assert!(matches!(other.opened(), Some(Opened::Accepted)));
 
     for n in 1..=FULL {
         let Some(Next::Changes(changes)) = reader.next() else {
@@ -257,20 +328,14 @@ fn a_slow_reader_is_sent_nothing_until_it_has_read_what_it_has() {
         assert_eq!(changes.revision.get(), n.unsigned_abs());
     }
     assert!(matches!(reader.next(), Some(Next::Lagging)));
-    let (answer, answered) = oneshot::channel();
-    reader.answered = answered;
-    bench.demux.resume(1, answer);
+    bench.demux.resume(1);
     let [Request::Create { id, from, .. }] = bench.requests()[..] else {
         panic!("it is created anew");
     };
     assert!(id > second, "numbers are not used again");
-    assert_eq!(from.get(), FULL.unsigned_abs() + 1);
+    assert_eq!(from.get(), FULL.unsigned_abs());
     bench.hear(created(id, FULL + 102));
-    assert!(matches!(
-        reader.opened(),
-        Some(Opened::Accepted { after }) if after.get() == FULL.unsigned_abs()
-    ));
-    bench.hear(events(id, vec![put("a/x", FULL + 1)]));
+    bench.hear(events(id, vec![put("a/x", FULL), put("a/x", FULL + 1)]));
     assert_eq!(reader.all(), [format!("{}: a/x", FULL + 1)]);
 }
 
@@ -285,24 +350,21 @@ fn half_a_revision_that_finds_no_room_is_asked_for_whole() {
     bench.hear(half);
     assert_eq!(bench.requests(), [Request::Cancel(1)]);
     assert_eq!(reader.all().len(), FULL.unsigned_abs() as usize);
-    let (answer, _answered) = oneshot::channel();
-    bench.demux.resume(1, answer);
+    bench.demux.resume(1);
     assert!(matches!(
         bench.requests()[..],
-        [Request::Create { from, .. }] if from.get() == FULL.unsigned_abs() + 1
+        [Request::Create { from, .. }] if from.get() == FULL.unsigned_abs()
     ));
 }
 
 #[test]
 fn a_compaction_during_the_pause_is_told_behind_what_was_queued() {
     let mut bench = Bench::new();
-    let mut reader = bench.live(1, 0, 1, None);
+    let reader = bench.live(1, 0, 1, None);
     bench.hear(events(1, (1..=FULL + 1).map(|n| put("a/x", n)).collect()));
     bench.requests();
     assert_eq!(reader.all().len(), FULL.unsigned_abs() as usize);
-    let (answer, answered) = oneshot::channel();
-    reader.answered = answered;
-    bench.demux.resume(1, answer);
+    bench.demux.resume(1);
     let id = bench.created()[0];
     bench.hear(created(id, 5000));
     bench.hear(cancelled(id, "", 4000));
@@ -646,9 +708,7 @@ impl Checked {
                 self.after += 1;
             }
             Some(Next::Lagging) => {
-                let (answer, answered) = oneshot::channel();
-                self.reader.answered = answered;
-                bench.demux.resume(self.token, answer);
+                bench.demux.resume(self.token);
                 self.pauses += 1;
             }
             Some(end) => panic!("{end:?}"),
@@ -680,7 +740,8 @@ fn every_reader_gets_every_revision_once_whatever_the_order_of_things() {
                 0 if readers.len() < 8 => {
                     let after = random.u64(..=server.history.len() as u64);
                     let every = Duration::from_millis(random.u64(1..50));
-                    let reader = bench.watch(step, after, random.bool().then_some(every));
+                    let every = random.bool().then_some(every);
+                    let reader = bench.open(step, after, random.bool(), every);
                     readers.push(Checked {
                         token: step,
                         reader,
