@@ -226,9 +226,24 @@ fn chain<'a>(
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// Whether the request certainly was not sent, so that another endpoint may be asked.
+/// Whether the request certainly was not sent.
 pub(crate) fn never_sent(error: &etcd_client::Error) -> bool {
     kind_of(error) == Kind::NotSent
+}
+
+/// Whether another endpoint may be asked: the request certainly was not carried out, or it is a
+/// read and its answer is missing.
+pub(crate) fn allows_another(call: &Call<'_>, error: &etcd_client::Error) -> bool {
+    match kind_of(error) {
+        Kind::NotSent | Kind::Busy => true,
+        Kind::Unanswered => !call.writes,
+        _ => false,
+    }
+}
+
+/// Whether there was no answer, or only that there would be none.
+pub(crate) fn is_lost(error: &etcd_client::Error) -> bool {
+    matches!(kind_of(error), Kind::NotSent | Kind::Unanswered)
 }
 
 /// Whether a grant failed only because this very lease is there already.
@@ -291,16 +306,6 @@ pub(crate) fn of_call(call: &Call<'_>, endpoint: &str, error: etcd_client::Error
 pub(crate) fn of_reason(call: &Call<'_>, endpoint: &str, reason: &str) -> Error {
     let kind = kind_of_text(reason).unwrap_or(Kind::Refused);
     of_kind(kind, call, endpoint, reason, None)
-}
-
-/// The error of a call that could be sent to no endpoint at all.
-pub(crate) fn unreachable(call: &Call<'_>, attempts: &[(String, etcd_client::Error)]) -> Error {
-    let mut message = format!("{call} was not sent");
-    for (endpoint, error) in attempts {
-        write!(message, "; {endpoint}: {}", words(error))
-            .expect("a string takes all that is written");
-    }
-    Error::unavailable(message, Outcome::NotApplied)
 }
 
 fn of_kind(

@@ -7,7 +7,7 @@ use etcd_client::{LeaseGrantOptions, LeaseTimeToLiveOptions};
 use keyval::{Error, Key, LeaseGrant, LeaseId, LeaseStatus, Leases, Lifetime, Result};
 use tracing::debug;
 
-use crate::client::{Client, StubResult};
+use crate::connection::{Client, StubResult};
 use crate::convert;
 use crate::error::{self, Call};
 use crate::store::EtcdStore;

@@ -1,8 +1,8 @@
 #![doc = include_str!("lib.md")]
 
 mod broker;
-mod client;
 mod config;
+mod connection;
 mod connector;
 mod convert;
 mod error;
@@ -14,5 +14,6 @@ mod txn;
 mod watch;
 
 pub use crate::config::EtcdConfig;
+pub use crate::connection::{Connection, ConnectionState, EndpointFailure};
 pub use crate::connector::EtcdConnector;
 pub use crate::store::EtcdStore;

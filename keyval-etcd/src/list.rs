@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use futures::stream::{self, Stream, StreamExt};
 use keyval::{Entry, KeyRange, ListOptions, Listing, Order, Projection, Result, Revision};
 
-use crate::client::Client;
+use crate::connection::Client;
 use crate::convert;
 use crate::error::Call;
 

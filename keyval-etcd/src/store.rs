@@ -6,8 +6,8 @@ use std::sync::Arc;
 use keyval::{Capabilities, Result};
 use keyval_config::Environment;
 
-use crate::client::Client;
 use crate::config::EtcdConfig;
+use crate::connection::{Client, Connection};
 use crate::watch::{Hub, requested_progress_is_exact};
 
 /// A store in an etcd server or cluster. Clones share their connections.
@@ -66,6 +66,16 @@ impl EtcdStore {
             watches: Arc::default(),
             limits,
         })
+    }
+
+    /// Whether the store is connected, now and from now on.
+    ///
+    /// It is told as it happens, also where nothing is called: a server that is killed is seen at
+    /// once, one that falls silent within 15 s, or sooner by the calls that it does not answer.
+    /// While there is no connection, one task tries to connect again, at first after 50 ms at
+    /// most, then ever less often, up to every 5 s.
+    pub fn connection(&self) -> Connection {
+        self.client.connection()
     }
 }
 

@@ -6,7 +6,7 @@ use keyval::{
     Capabilities, LeaseId, Lifetime, Op, OpReply, Outcome, Result, Revision, Txn, TxnReply,
 };
 
-use crate::client::Client;
+use crate::connection::Client;
 use crate::convert;
 use crate::error::Call;
 use crate::lease;

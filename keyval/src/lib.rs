@@ -18,6 +18,7 @@ mod memory;
 mod mirror;
 mod options;
 mod range;
+pub mod recipes;
 mod reply;
 mod revision;
 mod store;

@@ -1,6 +1,7 @@
 //! Real servers for the tests of this workspace.
 
 pub mod etcd;
+pub mod fake;
 mod find;
 mod http;
 mod process;

@@ -82,6 +82,11 @@ impl Etcd {
         }
     }
 
+    /// The version that it told.
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+
     /// Tells the tests which etcd to use.
     pub(crate) fn pass_to(&self, command: &mut Command) {
         match &self.place {

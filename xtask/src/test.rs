@@ -18,16 +18,18 @@ enum Step {
     Docs,
     Etcd,
     Tests,
+    Versions,
     Lean,
     Readme,
 }
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step::Format,
     Step::Clippy,
     Step::Docs,
     Step::Etcd,
     Step::Tests,
+    Step::Versions,
     Step::Lean,
     Step::Readme,
 ];
@@ -41,6 +43,7 @@ impl Step {
             Self::Docs => "docs",
             Self::Etcd => "etcd",
             Self::Tests => "tests",
+            Self::Versions => "versions",
             Self::Lean => "lean",
             Self::Readme => "readme",
         }
@@ -56,11 +59,20 @@ impl Step {
             Self::Tests => {
                 "every test of every crate passes with all features, and none is ignored"
             }
+            Self::Versions => "the contract is kept on every other version of etcd that can be had",
             Self::Lean => "every crate builds and passes its tests with --no-default-features",
             Self::Readme => "the README's first command does what the README says",
         }
     }
 }
+
+/// The tests that are run on every version of etcd.
+const CONTRACT: [&str; 4] = [
+    "conformance_etcd",
+    "etcd_follow",
+    "etcd_store",
+    "etcd_watch",
+];
 
 /// What the steps share.
 #[derive(Debug, Default)]
@@ -168,6 +180,7 @@ impl Run {
                 "--all-features",
                 "--no-fail-fast",
             ])),
+            Step::Versions => self.versions(),
             Step::Lean => self.lean(),
             Step::Readme => readme::run(),
         }
@@ -183,9 +196,14 @@ impl Run {
     }
 
     /// Runs one `cargo test`, and adds what it ran to the summary of all.
-    fn tests(&mut self, mut command: Command) -> Result<()> {
+    fn tests(&mut self, command: Command) -> Result<()> {
         self.find_etcd()?;
-        if let Some(etcd) = &self.etcd {
+        let etcd = self.etcd.clone();
+        self.tests_with(etcd.as_ref(), command)
+    }
+
+    fn tests_with(&mut self, etcd: Option<&Etcd>, mut command: Command) -> Result<()> {
+        if let Some(etcd) = etcd {
             etcd.pass_to(&mut command);
         }
         let mut summary = Summary::default();
@@ -199,6 +217,27 @@ impl Run {
                 "the tests did not build, or a test program crashed",
             )),
         }
+    }
+
+    /// The tests of the contract, on each version that the other steps did not use.
+    fn versions(&mut self) -> Result<()> {
+        self.find_etcd()?;
+        let mut tested: Vec<String> = self.etcd.iter().map(|etcd| etcd.version().into()).collect();
+        for etcd in etcd::find_all()? {
+            if tested.iter().any(|version| version == etcd.version()) {
+                continue;
+            }
+            println!("{etcd}");
+            tested.push(etcd.version().to_owned());
+            let mut command = cargo(&["test", "--package", "keyval-tests", "--all-features"]);
+            command.arg("--no-fail-fast");
+            for test in CONTRACT {
+                command.args(["--test", test]);
+            }
+            self.tests_with(Some(&etcd), command)?;
+        }
+        println!("tested: etcd {}", tested.join(", "));
+        Ok(())
     }
 
     /// Each crate that others can depend on, alone and with nothing it does not need.

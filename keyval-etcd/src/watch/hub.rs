@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::oneshot;
 
-use crate::client::{Client, Node, StubResult};
+use crate::connection::{Client, Node, StubResult};
 use crate::watch::demux::{Opened, Wanted};
 use crate::watch::queue::queue;
 use crate::watch::reader::Reader;
@@ -100,7 +100,7 @@ impl Hub {
     pub(crate) async fn open(
         &self,
         client: Arc<Client>,
-        node: Node,
+        node: Arc<Node>,
         plan: Plan,
     ) -> StubResult<(Reader, Opened)> {
         loop {
@@ -133,7 +133,7 @@ impl Hub {
     }
 
     /// The stream on which the next watch goes.
-    fn stream(&self, client: &Arc<Client>, node: &Node, class: Class) -> Handle {
+    fn stream(&self, client: &Arc<Client>, node: &Arc<Node>, class: Class) -> Handle {
         let mut all = self.streams.lock();
         let streams = all.entry((node.endpoint.clone(), class)).or_default();
         streams.retain(Handle::takes_watches);

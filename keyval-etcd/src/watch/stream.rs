@@ -12,9 +12,9 @@ use keyval::KeyRange;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
-use crate::client::{Client, Node, StubResult};
+use crate::connection::{Client, Node, StubResult};
 use crate::convert;
-use crate::error;
+use crate::error::{self, Call};
 use crate::watch::demux::{Answer, Demux, Request, Token, Wanted};
 use crate::watch::progress::requested_progress_is_exact;
 
@@ -54,7 +54,7 @@ pub(crate) struct Signs {
 /// One stream of watches at one endpoint.
 pub(crate) struct Stream {
     client: Arc<Client>,
-    node: Node,
+    node: Arc<Node>,
     demux: Demux,
     commands: UnboundedReceiver<Command>,
     signs: Signs,
@@ -64,7 +64,7 @@ impl Stream {
     /// A stream that opens with its first command.
     pub(crate) fn new(
         client: Arc<Client>,
-        node: Node,
+        node: Arc<Node>,
         commands: UnboundedReceiver<Command>,
         signs: Signs,
     ) -> Self {
@@ -85,7 +85,12 @@ impl Stream {
         let client = self.client.clone();
         match client.closing().run_until_cancelled(self.serve()).await {
             Some(Ok(())) => {}
-            Some(Err(failure)) => self.demux.break_up(&failure),
+            Some(Err(failure)) => {
+                if error::is_lost(&failure) {
+                    client.report(&self.node, &error::words(&failure));
+                }
+                self.demux.break_up(&failure);
+            }
             None => self.demux.close(|| client.closed()),
         }
     }
@@ -94,8 +99,8 @@ impl Stream {
         let Some((mut requests, mut responses)) = self.open().await? else {
             return Ok(());
         };
-        let node = self.node.clone();
-        let mut trusted = pin!(answers_in_order(&node));
+        let (client, node) = (self.client.clone(), self.node.clone());
+        let mut trusted = pin!(answers_in_order(&client, &node));
         let mut asking = true;
         let mut timer = pin!(sleep_until(self.demux.due()));
         let mut unused = None;
@@ -211,10 +216,15 @@ fn failure(what: &str) -> etcd_client::Error {
     etcd_client::Error::WatchError(what.to_owned())
 }
 
-/// Whether the server's version keeps requested progress among the changes. Who does not say its
-/// version is not trusted.
-async fn answers_in_order(node: &Node) -> bool {
-    let status = node.maintenance.clone().status().await;
+/// Whether the server's version keeps requested progress among the changes. One that does not say
+/// its version is not trusted.
+async fn answers_in_order(client: &Client, node: &Arc<Node>) -> bool {
+    let status = client
+        .call_at(node, Call::read("watch", &node.endpoint), |node| {
+            let mut maintenance = node.maintenance.clone();
+            async move { maintenance.status().await }
+        })
+        .await;
     status.is_ok_and(|status| requested_progress_is_exact(&status.0.version))
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use keyval::{ChangeStream, KeyRange, ListOptions, Result, Revision, WatchOptions, Watcher};
 
-use crate::client::Client;
+use crate::connection::Client;
 use crate::convert;
 use crate::error::Call;
 use crate::store::EtcdStore;

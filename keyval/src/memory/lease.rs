@@ -65,11 +65,19 @@ impl LeaseTable {
 
     /// Grants a lease of at least this TTL; returns what it granted.
     pub(crate) fn grant(&mut self, ttl: Duration) -> Result<(LeaseId, Duration)> {
+        let id = self.unused_id();
+        Ok((id, self.grant_as(id, ttl)?))
+    }
+
+    /// Grants a lease under this number; returns the TTL that it granted.
+    pub(crate) fn grant_as(&mut self, id: LeaseId, ttl: Duration) -> Result<Duration> {
+        if self.leases.contains_key(&id) {
+            return Err(Error::invalid(format!("the lease {id} was granted before")));
+        }
         let granted = whole_seconds(ttl.max(self.min_ttl));
         let Some(deadline) = Instant::now().checked_add(granted) else {
             return Err(Error::invalid(format!("the TTL {ttl:?} is too long")));
         };
-        let id = self.unused_id();
         self.deadlines.insert((deadline, id));
         self.leases.insert(
             id,
@@ -79,7 +87,7 @@ impl LeaseTable {
                 keys: BTreeSet::new(),
             },
         );
-        Ok((id, granted))
+        Ok(granted)
     }
 
     fn unused_id(&mut self) -> LeaseId {

@@ -65,6 +65,33 @@ impl Memory {
         self.shared.read(|state| Ok(state.history.len()))
     }
 
+    /// Grants a lease under a number that the caller chose, as servers let their clients do: if the
+    /// answer is lost, the grant can be asked for again.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a TTL below one second, and if there is such a lease already.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use keyval::{LeaseId, Leases, Memory};
+    ///
+    /// # tokio_test::block_on(async {
+    /// let store = Memory::new();
+    /// let lease = LeaseId::new(7).unwrap();
+    /// assert_eq!(store.grant_as(lease, Duration::from_secs(60))?.id, lease);
+    /// assert!(store.grant_as(lease, Duration::from_secs(60)).is_err());
+    /// store.revoke(lease).await?;
+    /// # Ok::<_, keyval::Error>(()) }).unwrap();
+    /// ```
+    pub fn grant_as(&self, lease: LeaseId, ttl: Duration) -> Result<LeaseGrant> {
+        let ttl = self
+            .shared
+            .write(|state, _| txn::grant_as(state, lease, ttl))?;
+        self.granted();
+        Ok(LeaseGrant { id: lease, ttl })
+    }
+
     fn check_size(&self, size: usize) -> Result<()> {
         let limit = self.shared.options.max_request_bytes;
         if size > limit {

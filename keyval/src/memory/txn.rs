@@ -169,6 +169,12 @@ pub(crate) fn grant(state: &mut State, ttl: Duration) -> Result<(LeaseId, Durati
     state.leases.grant(ttl)
 }
 
+/// Grants a lease of at least this TTL under this number.
+pub(crate) fn grant_as(state: &mut State, lease: LeaseId, ttl: Duration) -> Result<Duration> {
+    Lifetime::Ttl(ttl).check()?;
+    state.leases.grant_as(lease, ttl)
+}
+
 /// Reads a range within a transaction; sees the writes before it.
 fn read(state: &State, range: &KeyRange, options: &ListOptions) -> RangeReply {
     // Above every revision: what this transaction has written so far counts, too.

@@ -1,0 +1,295 @@
+//! The one way in which every call is made.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyval::{Error, Outcome, Result};
+use keyval_config::Environment;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::EtcdConfig;
+use crate::connection::attempts::{Attempt, Failure, error_of};
+use crate::connection::endpoint::{Endpoint, Scheme, not_an_endpoint};
+use crate::connection::monitor::{Held, look_after};
+use crate::connection::node::Node;
+use crate::connection::nodes::Nodes;
+use crate::connection::pool::{Pool, first_to_answer};
+use crate::connection::state::{Connection, EndpointFailure};
+use crate::error::Call;
+
+/// The answer to a call of the stub.
+pub(crate) type StubResult<T> = Result<T, etcd_client::Error>;
+
+/// All that the clones of one store share.
+pub(crate) struct Client {
+    name: String,
+    /// What the endpoint said that answered first.
+    version: String,
+    operation_timeout: Duration,
+    pool: Arc<Pool>,
+    tasks: TaskTracker,
+}
+
+impl Client {
+    /// Connects to the first endpoint that answers.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an endpoint that is none; [`Error::Unavailable`], with the cause of
+    /// each, if none answers within the dial timeout.
+    pub(crate) async fn connect(config: &EtcdConfig, environment: &Environment) -> Result<Self> {
+        config.check()?;
+        let mut nodes = Vec::new();
+        let endpoints = config.resolve_endpoints(environment)?;
+        for (at, endpoint) in endpoints.iter().enumerate() {
+            let endpoint = Endpoint::parse(endpoint).map_err(|why| not_an_endpoint(at, why))?;
+            if endpoint.scheme == Scheme::Https {
+                let why = "it begins with https://, and TLS to etcd is not supported yet";
+                return Err(not_an_endpoint(at, why));
+            }
+            nodes.push(Arc::new(Node::new(endpoint, config).await?));
+        }
+        Self::over(nodes, config).await
+    }
+
+    async fn over(nodes: Vec<Arc<Node>>, config: &EtcdConfig) -> Result<Self> {
+        let names: Vec<&str> = nodes.iter().map(|node| &*node.endpoint).collect();
+        let name = format!("etcd({})", names.join(","));
+        let (current, version) = first_to_answer(&nodes, config.dial_timeout)
+            .await
+            .map_err(|failures| cannot_connect(&name, &failures))?;
+        let held = Held::new(&nodes[current]);
+        let nodes = Nodes::new(nodes, current);
+        let pool = Arc::new(Pool::new(nodes, held.is_some(), config.dial_timeout));
+        let tasks = TaskTracker::new();
+        if let (Some(held), Some(wake)) = (held, &pool.wake) {
+            tasks.spawn(look_after(pool.clone(), wake.clone(), held));
+        }
+        Ok(Self {
+            name,
+            version,
+            operation_timeout: config.operation_timeout,
+            pool,
+            tasks,
+        })
+    }
+
+    /// The store as it shows itself.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The version of the endpoint that answered first.
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Cancelled when the store is closed.
+    pub(crate) fn closing(&self) -> &CancellationToken {
+        &self.pool.closing
+    }
+
+    /// The tasks to be waited for when the store is closed.
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    /// Whether the store is connected, now and from now on.
+    pub(crate) fn connection(&self) -> Connection {
+        self.pool.states.subscribe()
+    }
+
+    /// The error of whatever is asked of a closed store.
+    pub(crate) fn closed(&self) -> Error {
+        Error::Closed {
+            store: self.name.clone(),
+        }
+    }
+
+    /// The endpoints as they are now.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] once the store is closed.
+    pub(crate) fn nodes(&self) -> Result<Arc<Nodes>> {
+        self.pool.nodes().ok_or_else(|| self.closed())
+    }
+
+    /// Notes that what was under way at an endpoint, such as a watch, has failed for this cause,
+    /// so that others are asked first and the connection is looked at.
+    pub(crate) fn report(&self, node: &Node, cause: &str) {
+        self.pool.failed(node, cause);
+    }
+
+    /// Carries out a call within the operation timeout.
+    ///
+    /// It goes to the endpoint used last, then to the others; on to the next only if the request
+    /// certainly was not carried out, or is a read without an answer. So no write is ever sent
+    /// again that may have been applied.
+    pub(crate) async fn call<T, F>(
+        &self,
+        call: Call<'_>,
+        send: impl Fn(&Arc<Node>) -> F + Send + Sync,
+    ) -> Result<T>
+    where
+        F: Future<Output = StubResult<T>> + Send,
+    {
+        let (_, reply) = self.call_node(call, send).await?;
+        Ok(reply)
+    }
+
+    /// As [`call`](Self::call), and says which endpoint answered.
+    pub(crate) async fn call_node<T, F>(
+        &self,
+        call: Call<'_>,
+        send: impl Fn(&Arc<Node>) -> F + Send + Sync,
+    ) -> Result<(Arc<Node>, T)>
+    where
+        F: Future<Output = StubResult<T>> + Send,
+    {
+        let nodes = self.nodes()?;
+        let deadline = Instant::now() + self.operation_timeout;
+        let (mut asked, mut attempts) = (Vec::new(), Vec::new());
+        while let Some(at) = nodes.next(&asked) {
+            let node = nodes.get(at);
+            let until = if call.writes || !nodes.has_another(at, &asked) {
+                deadline
+            } else {
+                // One that is silent leaves the others half of the time.
+                let now = Instant::now();
+                now + deadline.saturating_duration_since(now) / 2
+            };
+            let failure = match self.attempt(&call, node, &send, until).await? {
+                Ok(reply) => {
+                    self.pool.succeeded(&nodes, at);
+                    return Ok((node.clone(), reply));
+                }
+                Err(failure) => failure,
+            };
+            let last = !failure.allows_another(&call) || Instant::now() >= deadline;
+            asked.push(at);
+            attempts.push(self.note(node, failure));
+            if last {
+                break;
+            }
+        }
+        Err(error_of(&call, attempts, self.operation_timeout))
+    }
+
+    /// Carries out a call at this endpoint and no other, within the operation timeout.
+    pub(crate) async fn call_at<T, F>(
+        &self,
+        node: &Arc<Node>,
+        call: Call<'_>,
+        send: impl Fn(&Arc<Node>) -> F + Send + Sync,
+    ) -> Result<T>
+    where
+        F: Future<Output = StubResult<T>> + Send,
+    {
+        let deadline = Instant::now() + self.operation_timeout;
+        let failure = match self.attempt(&call, node, &send, deadline).await? {
+            Ok(reply) => {
+                self.pool.answered(node);
+                return Ok(reply);
+            }
+            Err(failure) => failure,
+        };
+        let attempts = vec![self.note(node, failure)];
+        Err(error_of(&call, attempts, self.operation_timeout))
+    }
+
+    /// Makes one attempt; fails only if the store is closed meanwhile.
+    async fn attempt<T, F>(
+        &self,
+        call: &Call<'_>,
+        node: &Arc<Node>,
+        send: &(impl Fn(&Arc<Node>) -> F + Send + Sync),
+        until: Instant,
+    ) -> Result<Result<T, Failure>>
+    where
+        F: Future<Output = StubResult<T>> + Send,
+    {
+        let begun = Instant::now();
+        let attempt = async {
+            if call.writes && !node.health.is_up() {
+                // A write that waits for a connection could not be told from one that was sent.
+                let within = self.pool.dial_timeout.min(until - begun);
+                // Boxed, as it is rare, to keep every other call small.
+                let opened = timeout_at(begun + within, Box::pin(node.open(within))).await;
+                match opened {
+                    Ok(Ok(())) => {}
+                    Ok(Err(cause)) => return Err(Failure::NotReached(cause)),
+                    Err(_) => {
+                        let cause = format!("no answer within {within:?}");
+                        return Err(Failure::NotReached(cause.into()));
+                    }
+                }
+            }
+            match timeout_at(until, send(node)).await {
+                Ok(Ok(reply)) => Ok(reply),
+                Ok(Err(failure)) => Err(Failure::Failed(failure)),
+                Err(_) => Err(Failure::Silent(begun.elapsed())),
+            }
+        };
+        match self.closing().run_until_cancelled(attempt).await {
+            Some(attempted) => Ok(attempted),
+            None => Err(self.closed_under(call)),
+        }
+    }
+
+    /// Notes what an attempt says of the endpoint.
+    fn note(&self, node: &Node, failure: Failure) -> Attempt {
+        if failure.blames_endpoint() {
+            self.pool.failed(node, &failure.words());
+        }
+        Attempt {
+            endpoint: node.endpoint.clone(),
+            failure,
+        }
+    }
+
+    /// Closes the connections and waits, at most for the operation timeout, for the tasks to end.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] if a task does not end.
+    pub(crate) async fn close(&self) -> Result<()> {
+        self.closing().cancel();
+        self.tasks.close();
+        let ended = tokio::time::timeout(self.operation_timeout, self.tasks.wait()).await;
+        self.pool.close();
+        ended.map_err(|_| Error::Timeout {
+            operation: "close",
+            after: self.operation_timeout,
+            outcome: Outcome::NotApplied,
+        })
+    }
+
+    /// The error of a call that was under way when the store was closed. That it is closed says
+    /// that nothing was applied, which cannot be said of a write that was sent.
+    fn closed_under(&self, call: &Call<'_>) -> Error {
+        if call.writes {
+            Error::unavailable(
+                format!("{} was closed while {call} was under way", self.name),
+                Outcome::Unknown,
+            )
+        } else {
+            self.closed()
+        }
+    }
+}
+
+/// Without its last handle a store is closed, but nobody waits for its tasks.
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.pool.close();
+    }
+}
+
+fn cannot_connect(name: &str, failures: &[EndpointFailure]) -> Error {
+    let told: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    Error::unavailable(
+        format!("cannot connect to {name}: {}", told.join("; ")),
+        Outcome::NotApplied,
+    )
+}

@@ -1,0 +1,190 @@
+//! Opens the connection of a channel, and notices when it ends.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tower_service::Service;
+
+use crate::connection::endpoint::Endpoint;
+use crate::connection::health::Health;
+
+/// Opens the connections of one channel, one after the other.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    pub(crate) endpoint: Arc<Endpoint>,
+    /// How long opening may take.
+    pub(crate) within: Duration,
+    /// Who is told; none if nobody cares.
+    pub(crate) lines: Option<Arc<Lines>>,
+}
+
+/// The connections that one channel has had.
+pub(crate) struct Lines {
+    health: Arc<Health>,
+    opened: AtomicU64,
+    /// Counts each opening and each end.
+    events: watch::Sender<u64>,
+}
+
+impl Lines {
+    /// Of a channel that has not been used.
+    pub(crate) fn new(health: Arc<Health>) -> Self {
+        Self {
+            health,
+            opened: AtomicU64::new(0),
+            events: watch::Sender::new(0),
+        }
+    }
+
+    /// Tells of each opening and each end from now on.
+    pub(crate) fn events(&self) -> watch::Receiver<u64> {
+        self.events.subscribe()
+    }
+
+    fn opened(&self) -> u64 {
+        let number = self.opened.fetch_add(1, Ordering::AcqRel) + 1;
+        self.events.send_modify(|events| *events += 1);
+        number
+    }
+
+    fn ended(&self, number: u64) {
+        // One that another has followed says nothing of the endpoint.
+        if self.opened.load(Ordering::Acquire) == number {
+            self.health.failed("the connection ended");
+        }
+        self.events.send_modify(|events| *events += 1);
+    }
+}
+
+impl Service<Uri> for Dialer {
+    type Response = TokioIo<Line>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Line>>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// The channel's own URI says no more than the endpoint does.
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let dialer = self.clone();
+        Box::pin(async move {
+            let stream = dialer.dial().await?;
+            let ending = dialer.lines.map(|lines| Ending {
+                number: lines.opened(),
+                lines,
+            });
+            Ok(TokioIo::new(Line { stream, ending }))
+        })
+    }
+}
+
+impl Dialer {
+    async fn dial(&self) -> io::Result<TcpStream> {
+        // What encrypts the connection goes on from here.
+        timeout(self.within, self.dial_tcp())
+            .await
+            .unwrap_or_else(|_| {
+                let told = format!("no connection within {:?}", self.within);
+                Err(io::Error::new(io::ErrorKind::TimedOut, told))
+            })
+    }
+
+    async fn dial_tcp(&self) -> io::Result<TcpStream> {
+        let Endpoint { host, port, .. } = &*self.endpoint;
+        let found = lookup_host((host.as_str(), *port)).await;
+        let found = found.map_err(|error| saying("the host has no address", &error))?;
+        let addresses: Vec<_> = found.collect();
+        let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+        for (at, address) in addresses.iter().enumerate() {
+            // One address that is silent leaves the others their share of the time.
+            let share = self.within / u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => failure = saying("tcp connect error", &error),
+                Err(_) => {
+                    let told = format!("{address} does not accept within {share:?}");
+                    failure = io::Error::new(io::ErrorKind::TimedOut, told);
+                }
+            }
+        }
+        Err(failure)
+    }
+}
+
+fn saying(what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+/// An open connection, whose end is noticed.
+pub(crate) struct Line {
+    stream: TcpStream,
+    /// Never read: it tells when it is dropped.
+    #[expect(dead_code, reason = "its drop is its use")]
+    ending: Option<Ending>,
+}
+
+struct Ending {
+    lines: Arc<Lines>,
+    number: u64,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.lines.ended(self.number);
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

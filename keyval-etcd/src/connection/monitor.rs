@@ -1,0 +1,110 @@
+//! Looks after the connection of a store, so that its state is true also when nothing is called.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyval::BackoffPolicy;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
+
+use crate::connection::node::Node;
+use crate::connection::pool::{Pool, first_to_answer};
+
+/// The first bound of the wait between attempts to connect again, and the greatest.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// An endpoint that has answered, and whatever becomes of its connection since.
+pub(crate) struct Held {
+    node: Arc<Node>,
+    events: watch::Receiver<u64>,
+}
+
+impl Held {
+    /// Holds an endpoint from now on; none if it is not ours to look after.
+    pub(crate) fn new(node: &Arc<Node>) -> Option<Self> {
+        let line = node.line.as_ref()?;
+        Some(Self {
+            node: node.clone(),
+            events: line.lines.events(),
+        })
+    }
+}
+
+/// Tells the end of the connection and connects again, until the store is closed.
+pub(crate) async fn look_after(pool: Arc<Pool>, wake: Arc<Notify>, held: Held) {
+    let closing = pool.closing.clone();
+    closing
+        .run_until_cancelled(keep_connected(&pool, &wake, held))
+        .await;
+}
+
+async fn keep_connected(pool: &Pool, wake: &Notify, mut held: Held) {
+    loop {
+        until_lost(pool, wake, &mut held).await;
+        let node = &held.node;
+        pool.states
+            .disconnected(node.failure().into_iter().collect());
+        warn!(endpoint = %node.endpoint, cause = node.health.cause().as_deref(), "lost the connection to etcd");
+        let Some(again) = connect_again(pool, wake).await else {
+            return;
+        };
+        held = again;
+        info!(endpoint = %held.node.endpoint, "connected to etcd again");
+    }
+}
+
+/// Waits until the connection ends, the endpoint does not answer, or calls have left it.
+async fn until_lost(pool: &Pool, wake: &Notify, held: &mut Held) {
+    let node = &held.node;
+    while node.health.is_up() && is_current(pool, node) {
+        tokio::select! {
+            biased;
+            _ = held.events.changed() => return,
+            () = wake.notified() => {}
+        }
+        // A call has failed, or went elsewhere.
+        if is_current(pool, node) && node.ask(pool.dial_timeout).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn is_current(pool: &Pool, node: &Arc<Node>) -> bool {
+    pool.nodes()
+        .is_some_and(|nodes| Arc::ptr_eq(nodes.current(), node))
+}
+
+/// Waits until an endpoint answers; none once the store is closed.
+async fn connect_again(pool: &Pool, wake: &Notify) -> Option<Held> {
+    let mut backoff = BackoffPolicy::default()
+        .with_initial(FIRST_WAIT)
+        .with_max(LONGEST_WAIT)
+        .start();
+    loop {
+        let nodes = pool.nodes()?;
+        if !nodes.current().health.is_up() {
+            match first_to_answer(nodes.all(), pool.dial_timeout).await {
+                Ok((at, _)) => {
+                    nodes.prefer(at);
+                }
+                Err(causes) => pool.states.disconnected(causes),
+            }
+        }
+        // Held before its health is looked at, and both before anyone is told: so that no end of
+        // the connection is missed.
+        let held = Held::new(nodes.current())?;
+        if held.node.health.is_up() {
+            pool.states.connected(&held.node.endpoint);
+            return Some(held);
+        }
+        let until = Instant::now() + backoff.next_wait();
+        // What wakes is a call that has found the way, or one more that has not.
+        while timeout_at(until, wake.notified()).await.is_ok() {
+            if nodes.current().health.is_up() {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The endpoints of a store, and which of them to ask next.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::time::Instant;
+
+use crate::connection::node::Node;
+
+/// The endpoints as they are now; another list takes the place of this one as a whole.
+pub(crate) struct Nodes {
+    list: Vec<Arc<Node>>,
+    /// The endpoint to ask first, which was the last to answer.
+    current: AtomicUsize,
+}
+
+impl Nodes {
+    /// These endpoints, of which there is at least one, and which of them to ask first.
+    pub(crate) fn new(list: Vec<Arc<Node>>, current: usize) -> Self {
+        Self {
+            list,
+            current: AtomicUsize::new(current),
+        }
+    }
+
+    pub(crate) fn all(&self) -> &[Arc<Node>] {
+        &self.list
+    }
+
+    pub(crate) fn get(&self, at: usize) -> &Arc<Node> {
+        &self.list[at]
+    }
+
+    /// The endpoint to ask first.
+    pub(crate) fn current(&self) -> &Arc<Node> {
+        &self.list[self.current.load(Ordering::Relaxed)]
+    }
+
+    /// Asks this endpoint first from now on; returns whether another was before.
+    pub(crate) fn prefer(&self, at: usize) -> bool {
+        // Every call comes here, and nearly none changes anything.
+        self.current.load(Ordering::Relaxed) != at && self.current.swap(at, Ordering::Relaxed) != at
+    }
+
+    /// The endpoint to ask after these: the current one, then those behind it, but such as failed
+    /// lately only after the others, the one that waits shortest first. None if all were asked.
+    pub(crate) fn next(&self, asked: &[usize]) -> Option<usize> {
+        let current = self.current.load(Ordering::Relaxed);
+        if asked.is_empty() && self.list[current].health.is_up() {
+            return Some(current);
+        }
+        let now = Instant::now();
+        (current..self.list.len())
+            .chain(0..current)
+            .filter(|at| !asked.contains(at))
+            // The first of equals; to be avoided until none is less than until any time.
+            .min_by_key(|&at| self.list[at].health.avoid_until(now))
+    }
+
+    /// Whether there is an endpoint beside this one, not asked yet, that did not fail lately.
+    pub(crate) fn has_another(&self, at: usize, asked: &[usize]) -> bool {
+        if self.list.len() - asked.len() < 2 {
+            return false;
+        }
+        let now = Instant::now();
+        (0..self.list.len()).any(|other| {
+            other != at
+                && !asked.contains(&other)
+                && self.list[other].health.avoid_until(now).is_none()
+        })
+    }
+}

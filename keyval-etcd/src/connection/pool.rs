@@ -1,0 +1,113 @@
+//! What the calls and the tasks of one store share: its endpoints and the state of its connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use parking_lot::RwLock;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::node::Node;
+use crate::connection::nodes::Nodes;
+use crate::connection::state::{EndpointFailure, States};
+
+/// The endpoints of one store.
+pub(crate) struct Pool {
+    /// None after closing, so that the connections end.
+    nodes: RwLock<Option<Arc<Nodes>>>,
+    pub(crate) states: States,
+    /// Wakes the task that looks after the connection; where there is none, calls alone tell the
+    /// state.
+    pub(crate) wake: Option<Arc<Notify>>,
+    pub(crate) closing: CancellationToken,
+    pub(crate) dial_timeout: Duration,
+}
+
+impl Pool {
+    /// These endpoints, of which the current one has just answered.
+    pub(crate) fn new(nodes: Nodes, watched: bool, dial_timeout: Duration) -> Self {
+        Self {
+            states: States::connected_to(nodes.current().endpoint.clone()),
+            nodes: RwLock::new(Some(Arc::new(nodes))),
+            wake: watched.then(Arc::default),
+            closing: CancellationToken::new(),
+            dial_timeout,
+        }
+    }
+
+    /// The endpoints as they are now; none once the store is closed.
+    pub(crate) fn nodes(&self) -> Option<Arc<Nodes>> {
+        self.nodes.read().clone()
+    }
+
+    /// Notes that this endpoint answered a call, and asks it first from now on.
+    pub(crate) fn succeeded(&self, nodes: &Nodes, at: usize) {
+        let left = nodes.prefer(at);
+        self.answered(nodes.get(at));
+        if left && let Some(wake) = &self.wake {
+            wake.notify_one();
+        }
+    }
+
+    /// Notes that this endpoint answered a call.
+    pub(crate) fn answered(&self, node: &Node) {
+        if node.health.is_up() {
+            return;
+        }
+        node.health.succeeded();
+        match &self.wake {
+            Some(wake) => wake.notify_one(),
+            None => self.states.connected(&node.endpoint),
+        }
+    }
+
+    /// Notes that this endpoint failed a call or ended a watch.
+    pub(crate) fn failed(&self, node: &Node, cause: &str) {
+        node.health.failed(cause);
+        match &self.wake {
+            Some(wake) => wake.notify_one(),
+            None => self.states.disconnected(vec![EndpointFailure::new(
+                node.endpoint.clone(),
+                cause.into(),
+            )]),
+        }
+    }
+
+    /// Ends the connections that nothing uses any more, and tells so.
+    pub(crate) fn close(&self) {
+        self.closing.cancel();
+        drop(self.nodes.write().take());
+        self.states.closed();
+    }
+}
+
+/// The place of the endpoint that answers first, and its version.
+///
+/// # Errors
+/// Why each does not answer, in their order.
+///
+/// # Cancel safety
+/// Dropping the future asks no more.
+pub(crate) async fn first_to_answer(
+    nodes: &[Arc<Node>],
+    within: Duration,
+) -> Result<(usize, String), Vec<EndpointFailure>> {
+    let mut asked: FuturesUnordered<_> = nodes
+        .iter()
+        .enumerate()
+        .map(|(at, node)| async move { (at, node.ask(within).await) })
+        .collect();
+    let mut failures = Vec::new();
+    while let Some((at, answered)) = asked.next().await {
+        match answered {
+            Ok(version) => return Ok((at, version)),
+            Err(cause) => failures.push((at, cause)),
+        }
+    }
+    failures.sort_unstable_by_key(|(at, _)| *at);
+    Err(failures
+        .into_iter()
+        .map(|(at, cause)| EndpointFailure::new(nodes[at].endpoint.clone(), cause))
+        .collect())
+}

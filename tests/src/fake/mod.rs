@@ -1,0 +1,10 @@
+//! An etcd without etcd: its protocol over the in-memory store, for networks that are simulated.
+
+mod kv;
+mod lease;
+mod maintenance;
+mod server;
+mod watch;
+mod wire;
+
+pub use self::server::FakeEtcd;
