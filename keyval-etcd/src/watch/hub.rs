@@ -64,10 +64,12 @@ impl Plan {
 /// last watch.
 #[derive(Default)]
 pub(crate) struct Hub {
-    streams: Mutex<HashMap<(Arc<str>, Class), Vec<Handle>>>,
+    streams: Mutex<Streams>,
     tokens: AtomicU64,
     newest: Arc<AtomicU64>,
 }
+
+type Streams = HashMap<(Arc<str>, Class), Vec<Handle>>;
 
 #[derive(Clone)]
 struct Handle {

@@ -83,7 +83,8 @@ impl Stream {
     /// What is asked of it at the last moment is left without an answer: it was not begun.
     pub(crate) async fn run(mut self) {
         let client = self.client.clone();
-        match client.closing().run_until_cancelled(self.serve()).await {
+        let serving = Box::pin(self.serve());
+        match client.closing().run_until_cancelled(serving).await {
             Some(Ok(())) => {}
             Some(Err(failure)) => {
                 if error::is_lost(&failure) {
