@@ -602,8 +602,8 @@ impl Server {
         self.history.push(keys.collect());
     }
 
-    fn take(&mut self, request: Request) {
-        match request {
+    fn take(&mut self, request: &Request) {
+        match *request {
             Request::Create { id, from, .. } => {
                 assert!(id > self.used, "the number {id} was used before");
                 self.used = id;
@@ -760,7 +760,7 @@ fn every_reader_gets_every_revision_once_whatever_the_order_of_things() {
                 }
                 4..=7 => {
                     for request in bench.requests() {
-                        server.take(request);
+                        server.take(&request);
                     }
                 }
                 8..=10 => server.send(),
@@ -786,7 +786,7 @@ fn every_reader_gets_every_revision_once_whatever_the_order_of_things() {
             let mut rest = false;
             for request in bench.requests() {
                 rest = true;
-                server.take(request);
+                server.take(&request);
             }
             server.send();
             while let Some(answer) = server.answer() {
