@@ -297,6 +297,15 @@ pub(crate) fn lease_exists(error: &etcd_client::Error) -> bool {
     kind_of(error) == Kind::LeaseExists
 }
 
+/// The same failure for another of those that it concerns.
+pub(crate) fn copy(error: &etcd_client::Error) -> etcd_client::Error {
+    match error {
+        etcd_client::Error::GRpcStatus(status) => etcd_client::Error::GRpcStatus(status.clone()),
+        etcd_client::Error::WatchError(text) => etcd_client::Error::WatchError(text.clone()),
+        other => etcd_client::Error::WatchError(other.to_string()),
+    }
+}
+
 /// What an error of the stub says, with its causes, for a person.
 pub(crate) fn words(error: &etcd_client::Error) -> String {
     match error {

@@ -1,6 +1,5 @@
 #![doc = include_str!("lib.md")]
 
-mod assemble;
 mod broker;
 mod config;
 mod connection;
@@ -11,11 +10,10 @@ mod lease;
 mod list;
 mod login;
 mod maintenance;
-mod progress;
 mod store;
 mod tls;
 mod txn;
-mod watcher;
+mod watch;
 
 pub use crate::config::EtcdConfig;
 pub use crate::connection::{Connection, ConnectionState, EndpointFailure};

@@ -9,7 +9,7 @@ use keyval_config::Environment;
 use crate::config::EtcdConfig;
 use crate::connection::{Client, Connection};
 use crate::lease::Renewals;
-use crate::progress::requested_progress_is_exact;
+use crate::watch::{Hub, requested_progress_is_exact};
 
 /// A store in an etcd server or cluster. Clones share their connections.
 ///
@@ -31,6 +31,7 @@ use crate::progress::requested_progress_is_exact;
 pub struct EtcdStore {
     pub(crate) client: Arc<Client>,
     pub(crate) renewals: Arc<Renewals>,
+    pub(crate) watches: Arc<Hub>,
     pub(crate) limits: Capabilities,
 }
 
@@ -136,6 +137,7 @@ impl EtcdStore {
         Self {
             client: Arc::new(client),
             renewals: Arc::new(renewals),
+            watches: Arc::default(),
             limits,
         }
     }

@@ -180,6 +180,40 @@ async fn a_watch_does_not_start_where_something_is_gone() {
 }
 
 #[tokio::test]
+async fn a_watch_opened_while_its_start_is_compacted_is_refused_or_complete() {
+    let server = Etcd::start();
+    let store = server.store().await;
+    let range = KeyRange::key("a");
+    let (mut complete, mut refused) = (0, 0);
+    for _ in 0..20 {
+        store.put("a", "").await.unwrap();
+        let delete = store.delete_opts(&range, DeleteOptions::default()).await;
+        let deleted = delete.unwrap().revision;
+        let options = WatchOptions::default().starting_at(deleted);
+        let (watch, compacted) =
+            tokio::join!(store.watch_opts(&range, options), store.compact(deleted));
+        compacted.unwrap();
+        store.put("a", "").await.unwrap();
+        let first = match watch {
+            Ok(mut watching) => item(&mut watching).await,
+            Err(error) => Err(error),
+        };
+        match first {
+            Ok(changes) => {
+                assert_eq!(changes.revision, deleted, "nothing is left out");
+                complete += 1;
+            }
+            Err(Error::Compacted { requested, .. }) => {
+                assert_eq!(requested, deleted);
+                refused += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    println!("{complete} complete, {refused} refused");
+}
+
+#[tokio::test]
 async fn a_denied_watch_is_an_error_and_not_silence() {
     let server = Etcd::start();
     let store = server.store().await;

@@ -72,6 +72,11 @@ impl Access {
         }
     }
 
+    /// How often the token was changed; never where there is none.
+    pub(crate) fn logins(&self) -> u64 {
+        self.login.as_ref().map_or(0, |login| login.changes())
+    }
+
     /// Logs in before anything is asked that needs it, so that a refusal is told at once.
     ///
     /// # Errors

@@ -154,7 +154,7 @@ impl Client {
     pub(crate) async fn call<T, F>(
         &self,
         call: Call<'_>,
-        send: impl Fn(&Node) -> F + Send + Sync,
+        send: impl Fn(&Arc<Node>) -> F + Send + Sync,
     ) -> Result<T>
     where
         F: Future<Output = StubResult<T>> + Send,
@@ -167,7 +167,7 @@ impl Client {
     pub(crate) async fn call_node<T, F>(
         &self,
         call: Call<'_>,
-        send: impl Fn(&Node) -> F + Send + Sync,
+        send: impl Fn(&Arc<Node>) -> F + Send + Sync,
     ) -> Result<(Arc<Node>, T)>
     where
         F: Future<Output = StubResult<T>> + Send,
@@ -206,7 +206,7 @@ impl Client {
         &self,
         node: &Arc<Node>,
         call: Call<'_>,
-        send: impl Fn(&Node) -> F + Send + Sync,
+        send: impl Fn(&Arc<Node>) -> F + Send + Sync,
     ) -> Result<T>
     where
         F: Future<Output = StubResult<T>> + Send,
@@ -227,8 +227,8 @@ impl Client {
     async fn attempt<T, F>(
         &self,
         call: &Call<'_>,
-        node: &Node,
-        send: &(impl Fn(&Node) -> F + Send + Sync),
+        node: &Arc<Node>,
+        send: &(impl Fn(&Arc<Node>) -> F + Send + Sync),
         until: Instant,
     ) -> Result<Result<T, Failure>>
     where

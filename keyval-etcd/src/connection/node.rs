@@ -132,6 +132,11 @@ impl Node {
         self.access.logs_in()
     }
 
+    /// How often the token was changed that requests to it show.
+    pub(crate) fn logins(&self) -> u64 {
+        self.access.logins()
+    }
+
     /// Logs in, if that is asked for.
     ///
     /// # Errors

@@ -150,7 +150,16 @@ impl Watching {
             created: true,
             ..self.answer().await?
         };
-        match self.server.store.watch_opts(&range, options).await {
+        let store = &self.server.store;
+        let mut watch = store.watch_opts(&range, options.clone()).await;
+        if let Err(Error::Compacted { oldest, .. }) = watch
+            && options.from == oldest
+        {
+            // etcd takes this one too, though it may lack what that revision deleted.
+            let later = oldest.unwrap_or_default().next();
+            watch = store.watch_opts(&range, options.starting_at(later)).await;
+        }
+        match watch {
             Ok(changes) => {
                 self.watchers.insert(id, changes);
                 self.send(created).await
