@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub(crate) struct Dialer {
     pub(crate) endpoint: Arc<Endpoint>,
     /// What encrypts them; none for plain text.
     pub(crate) tls: Option<Arc<Tls>>,
+    /// Set once the server has ended a connection in plain text without a word.
+    pub(crate) wordless: Arc<AtomicBool>,
     /// How long opening may take.
     pub(crate) within: Duration,
     /// Who is told; none if nobody cares.
@@ -110,7 +112,7 @@ impl Dialer {
             Some(tls) => Ok(Wire::Tls(Box::new(
                 tls.wrap(&self.endpoint.host, stream).await?,
             ))),
-            None => Ok(Wire::plain(stream)),
+            None => Ok(Wire::plain(stream, self.wordless.clone())),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use etcd_client::{
@@ -19,6 +20,7 @@ use crate::connection::dial::{Dialer, Lines};
 use crate::connection::endpoint::{Endpoint, Scheme};
 use crate::connection::health::Health;
 use crate::connection::state::EndpointFailure;
+use crate::connection::wire::WORDLESS;
 use crate::error;
 
 /// What one unread watch may hold back in the transport.
@@ -40,6 +42,8 @@ pub(crate) struct Node {
     pub(crate) watch: WatchClient,
     pub(crate) auth: AuthClient,
     access: Access,
+    /// Whether a connection in plain text has ended without a word of the server.
+    wordless: Arc<AtomicBool>,
     pub(crate) health: Arc<Health>,
     /// The connection of the calls; none if it is not ours.
     pub(crate) line: Option<Line>,
@@ -66,9 +70,11 @@ impl Node {
         let endpoint = Arc::new(endpoint.over(access.scheme()));
         let health = Arc::new(Health::unknown());
         let lines = Arc::new(Lines::new(health.clone()));
+        let wordless = Arc::new(AtomicBool::new(false));
         let dialer = |lines| Dialer {
             endpoint: endpoint.clone(),
             tls: access.tls.clone(),
+            wordless: wordless.clone(),
             within: config.dial_timeout,
             lines,
         };
@@ -89,6 +95,7 @@ impl Node {
         let watches = stub(access.authorize(watches), options).await?;
         let mut node = Self::over(endpoint.to_string().into(), &calls, &watches);
         node.access = access.clone();
+        node.wordless = wordless.clone();
         node.channel = Some(stubs);
         node.health = health;
         node.line = Some(Line { lines, channel });
@@ -107,6 +114,7 @@ impl Node {
             watch: watches.watch_client().max_decoding_message_size(usize::MAX),
             auth: calls.auth_client(),
             access: Access::default(),
+            wordless: Arc::default(),
             health: Arc::new(Health::unknown()),
             line: None,
             asked: Mutex::new(None),
@@ -165,6 +173,9 @@ impl Node {
             Ok(Err(failure)) if !error::is_lost(&failure) => {
                 self.health.succeeded();
                 return Ok(String::new());
+            }
+            Ok(Err(failure)) if self.wordless.swap(false, Ordering::AcqRel) => {
+                format!("{WORDLESS}: {}", error::words(&failure))
             }
             Ok(Err(failure)) => error::words(&failure),
             Err(_) => format!("no answer within {within:?}"),

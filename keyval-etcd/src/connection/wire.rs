@@ -2,6 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -16,6 +18,9 @@ const WORD: usize = 9;
 pub(crate) enum Wire {
     Plain {
         stream: TcpStream,
+        /// Set once the server has ended a connection without a word. The transport does not always
+        /// pass on why it lost a connection.
+        wordless: Arc<AtomicBool>,
         /// How many bytes the server has said, as far as they make its first word.
         heard: usize,
     },
@@ -24,26 +29,29 @@ pub(crate) enum Wire {
 
 /// Why a connection ended before it had begun, as far as that can be known: a server that expects
 /// TLS gives no reason to whom it cannot understand.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the server ended the connection before its first word: if it expects TLS, write https://, or \
-     set ca-file"
-)]
-struct NotAWord(#[source] io::Error);
+pub(crate) const WORDLESS: &str = "the server ended the connection before its first word: if it \
+                                   expects TLS, write https://, or set ca-file";
 
 impl Wire {
     /// A connection in plain text.
-    pub(crate) fn plain(stream: TcpStream) -> Self {
-        Self::Plain { stream, heard: 0 }
+    pub(crate) fn plain(stream: TcpStream, wordless: Arc<AtomicBool>) -> Self {
+        Self::Plain {
+            stream,
+            wordless,
+            heard: 0,
+        }
     }
 
-    fn explained<T>(&self, done: io::Result<T>) -> io::Result<T> {
-        match self {
-            Self::Plain { heard, .. } if *heard < WORD => {
-                done.map_err(|error| io::Error::new(error.kind(), NotAWord(error)))
-            }
-            _ => done,
+    /// Passes on what was done, and notes whether a connection ended without a word.
+    fn noted<T>(&self, done: io::Result<T>) -> io::Result<T> {
+        if let Self::Plain {
+            heard, wordless, ..
+        } = self
+            && done.is_err()
+        {
+            wordless.store(*heard < WORD, Ordering::Release);
         }
+        done
     }
 }
 
@@ -54,7 +62,7 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let done = match &mut *self {
-            Self::Plain { stream, heard } => {
+            Self::Plain { stream, heard, .. } => {
                 let before = buffer.filled().len();
                 let mut done = ready!(Pin::new(stream).poll_read(cx, buffer));
                 let read = buffer.filled().len() - before;
@@ -66,7 +74,7 @@ impl AsyncRead for Wire {
             }
             Self::Tls(stream) => ready!(Pin::new(stream).poll_read(cx, buffer)),
         };
-        Poll::Ready(self.explained(done))
+        Poll::Ready(self.noted(done))
     }
 }
 
@@ -80,7 +88,7 @@ impl AsyncWrite for Wire {
             Self::Plain { stream, .. } => ready!(Pin::new(stream).poll_write(cx, bytes)),
             Self::Tls(stream) => ready!(Pin::new(stream).poll_write(cx, bytes)),
         };
-        Poll::Ready(self.explained(done))
+        Poll::Ready(self.noted(done))
     }
 
     fn poll_write_vectored(
@@ -92,7 +100,7 @@ impl AsyncWrite for Wire {
             Self::Plain { stream, .. } => ready!(Pin::new(stream).poll_write_vectored(cx, buffers)),
             Self::Tls(stream) => ready!(Pin::new(stream).poll_write_vectored(cx, buffers)),
         };
-        Poll::Ready(self.explained(done))
+        Poll::Ready(self.noted(done))
     }
 
     fn is_write_vectored(&self) -> bool {
