@@ -31,7 +31,7 @@ struct Load {
 }
 
 impl Load {
-    fn start(store: impl Store + Clone, recorder: &Recorder, seed: u64) -> Self {
+    fn start<S: Store + Clone>(store: &S, recorder: &Recorder, seed: u64) -> Self {
         let (steps, stop) = (watch::Sender::new(0), watch::Sender::new(false));
         let clients = (0..CLIENTS).map(|number| {
             let mut traffic = Traffic::new(recorder.client(store.clone()), number, seed);
@@ -112,7 +112,7 @@ async fn what_clients_and_followers_see_through_a_crash_can_be() {
     let options = WatchOptions::default().with_previous();
     let mut cut = watcher.watch_opts(&KeyRange::all(), options).await.unwrap();
 
-    let load = Load::start(store.clone(), &recorder, seed);
+    let load = Load::start(&store, &recorder, seed);
     load.steps(400).await;
     server.kill();
     server.restart();
