@@ -22,6 +22,9 @@ use crate::connection::state::{Connection, EndpointFailure};
 use crate::connection::sync::{EndpointFilter, keep_in_step};
 use crate::error::{self, Call};
 
+/// As good as never; to add it to the present is safe.
+const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
+
 /// The answer to a call of the stub.
 pub(crate) type StubResult<T> = Result<T, etcd_client::Error>;
 
@@ -146,7 +149,7 @@ impl Client {
         self.pool.failed(node, cause);
     }
 
-    /// Carries out a call within the operation timeout.
+    /// Carries out a call within its time, which is the operation timeout unless it says another.
     ///
     /// It goes to the endpoint used last, then to the others; on to the next only if the request
     /// certainly was not carried out, or is a read without an answer. So no write is ever sent
@@ -173,7 +176,8 @@ impl Client {
         F: Future<Output = StubResult<T>> + Send,
     {
         let nodes = self.nodes()?;
-        let deadline = Instant::now() + self.operation_timeout;
+        let within = self.time_of(&call);
+        let deadline = Instant::now() + within;
         let (mut asked, mut attempts) = (Vec::new(), Vec::new());
         while let Some(at) = nodes.next(&asked) {
             let node = nodes.get(at);
@@ -198,10 +202,10 @@ impl Client {
                 break;
             }
         }
-        Err(error_of(&call, attempts, self.operation_timeout))
+        Err(error_of(&call, attempts, within))
     }
 
-    /// Carries out a call at this endpoint and no other, within the operation timeout.
+    /// Carries out a call at this endpoint and no other, within the same time.
     pub(crate) async fn call_at<T, F>(
         &self,
         node: &Arc<Node>,
@@ -211,7 +215,8 @@ impl Client {
     where
         F: Future<Output = StubResult<T>> + Send,
     {
-        let deadline = Instant::now() + self.operation_timeout;
+        let within = self.time_of(&call);
+        let deadline = Instant::now() + within;
         let failure = match self.attempt(&call, node, &send, deadline).await? {
             Ok(reply) => {
                 self.pool.answered(node);
@@ -220,7 +225,11 @@ impl Client {
             Err(failure) => failure,
         };
         let attempts = vec![self.note(node, failure)];
-        Err(error_of(&call, attempts, self.operation_timeout))
+        Err(error_of(&call, attempts, within))
+    }
+
+    fn time_of(&self, call: &Call<'_>) -> Duration {
+        call.within.unwrap_or(self.operation_timeout).min(FAR)
     }
 
     /// Makes one attempt; fails only if the store is closed meanwhile.
