@@ -197,7 +197,7 @@ async fn every_watch_learns_once_that_the_server_has_died() {
     let options = WatchOptions::default().starting_at(put);
     let range = KeyRange::prefix("w/");
     let mut again = loop {
-        match store.watch_opts(&range, options.clone()).await {
+        match store.watch_opts(&range, options).await {
             Ok(watch) => break watch,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }

@@ -151,7 +151,7 @@ impl Watching {
             ..self.answer().await?
         };
         let store = &self.server.store;
-        let mut watch = store.watch_opts(&range, options.clone()).await;
+        let mut watch = store.watch_opts(&range, options).await;
         if let Err(Error::Compacted { oldest, .. }) = watch
             && options.from == oldest
         {
