@@ -100,8 +100,8 @@ impl EtcdAdmin {
     ///
     /// # Errors
     /// [`Error::Invalid`] for an endpoint that is none of the store's; [`Error::Compacted`] and
-    /// [`Error::FutureRevision`] for a revision that the member no longer or not yet has; any other
-    /// error of the store.
+    /// [`Error::FutureRevision`] for a revision that the member no longer or not yet has, that of the
+    /// last compaction included; any other error of the store.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
