@@ -18,6 +18,8 @@ use crate::connection::monitor::{Held, look_after};
 use crate::connection::node::Node;
 use crate::connection::nodes::Nodes;
 use crate::connection::pool::{Pool, first_to_answer};
+#[cfg(feature = "srv")]
+use crate::connection::srv::discover;
 use crate::connection::state::{Connection, EndpointFailure};
 use crate::connection::sync::{EndpointFilter, keep_in_step};
 use crate::error::{self, Call};
@@ -51,7 +53,7 @@ impl Client {
     ) -> Result<Self> {
         config.check()?;
         let mut parsed = Vec::new();
-        let endpoints = config.resolve_endpoints(environment)?;
+        let endpoints = endpoints(config, environment).await?;
         for (at, endpoint) in endpoints.iter().enumerate() {
             parsed.push(Endpoint::parse(endpoint).map_err(|why| not_an_endpoint(at, why))?);
         }
@@ -317,6 +319,23 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.pool.close();
     }
+}
+
+/// The endpoints of a configuration, those that it leaves to the DNS included.
+#[cfg(feature = "srv")]
+async fn endpoints(config: &EtcdConfig, environment: &Environment) -> Result<Vec<String>> {
+    match &config.discovery_srv {
+        // Boxed, as it is large and rare.
+        Some(domain) => Box::pin(discover(domain, config)).await,
+        None => config.resolve_endpoints(environment),
+    }
+}
+
+/// The endpoints of a configuration, which has been refused if it leaves them to the DNS.
+#[cfg(not(feature = "srv"))]
+#[expect(clippy::unused_async, reason = "as with the feature")]
+async fn endpoints(config: &EtcdConfig, environment: &Environment) -> Result<Vec<String>> {
+    config.resolve_endpoints(environment)
 }
 
 /// Logs in where that is asked for, so that a wrong password is told before the store is used.
