@@ -184,6 +184,8 @@ const TEXTS: &[(&str, Kind)] = &[
     ("too many requests", Kind::Busy),
     // Raised before a change of the members is proposed.
     ("unhealthy cluster", Kind::Busy),
+    // Said of a learner that has not caught up yet.
+    ("in sync with leader", Kind::Busy),
     ("not supported for learner", Kind::Busy),
     ("request timed out", Kind::Unanswered),
     ("server stopped", Kind::Unanswered),
@@ -551,6 +553,21 @@ mod tests {
                 "invalid",
             ),
             (Code::Unavailable, "etcdserver: no leader", "unavailable"),
+            (
+                Code::Unavailable,
+                "etcdserver: unhealthy cluster",
+                "unavailable",
+            ),
+            (
+                Code::FailedPrecondition,
+                "etcdserver: can only promote a learner member which is in sync with leader",
+                "unavailable",
+            ),
+            (
+                Code::FailedPrecondition,
+                "etcdserver: can only promote a learner member",
+                "backend",
+            ),
             (
                 Code::Unavailable,
                 "etcdserver: leader changed",

@@ -143,8 +143,8 @@ impl EtcdAdmin {
     /// Makes a voter of a learner that has caught up with the leader.
     ///
     /// # Errors
-    /// Any error of the store, as for a member that is none, is no learner, or has not caught up:
-    /// that last is worth another try.
+    /// [`Error::Unavailable`] until it has caught up; any other error of the store, as for a member
+    /// that there is not, or that is no learner.
     ///
     /// # Cancel safety
     /// If the future is dropped, the member may be promoted all the same.
