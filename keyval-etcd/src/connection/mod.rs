@@ -12,6 +12,8 @@ mod monitor;
 mod node;
 mod nodes;
 mod pool;
+#[cfg(feature = "srv")]
+mod srv;
 mod state;
 mod sync;
 mod wire;
