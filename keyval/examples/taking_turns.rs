@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keyval::recipes::{Election, Lock, Session};
-use keyval::{BrokerExt, Memory, Op, Result, Txn};
+use keyval::{Broker, BrokerExt, Memory, Op, Result, Txn};
 
 #[tokio::main]
 async fn main() -> Result<()> {
