@@ -17,5 +17,7 @@ mod watch;
 
 pub use crate::config::EtcdConfig;
 pub use crate::connection::{Connection, ConnectionState, EndpointFailure};
+#[doc(hidden)]
+pub use crate::connection::{Io, Open};
 pub use crate::connector::EtcdConnector;
 pub use crate::store::EtcdStore;

@@ -11,6 +11,7 @@ mod health;
 mod monitor;
 mod node;
 mod nodes;
+mod opener;
 mod pool;
 mod state;
 mod sync;
@@ -18,4 +19,6 @@ mod wire;
 
 pub(crate) use self::client::{Client, StubResult};
 pub(crate) use self::node::Node;
+pub(crate) use self::opener::Opener;
+pub use self::opener::{Io, Open};
 pub use self::state::{Connection, ConnectionState, EndpointFailure};
