@@ -1,0 +1,234 @@
+//! What followers and watches learn when the network fails at a moment of the test's choice.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use keyval::{
+    BackoffPolicy, BrokerExt, FollowOptions, FollowState, KeyRange, Maintenance, Memory,
+    ResyncCause, Revision, WatchOptions, Watcher,
+};
+use keyval_etcd::EtcdStore;
+use keyval_tests::proxy::Way;
+use keyval_tests::replica::{Replica, history};
+use keyval_tests::simulation::{
+    FOUND_OUT, Member, config, connect, moments, seed, simulate, works_again,
+};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+const WAYS: [Way; 3] = [Way::ToServer, Way::ToClient, Way::Both];
+
+fn range() -> KeyRange {
+    KeyRange::prefix("x/")
+}
+
+/// A follower of `x/` that waits for little between two attempts.
+async fn replica(store: &EtcdStore) -> Replica {
+    let backoff = BackoffPolicy::default().with_max(Duration::from_millis(250));
+    let options = FollowOptions::default().with_backoff(backoff);
+    Replica::start(store.clone(), range(), options).await
+}
+
+/// Puts and deletes below `x/` all the time, at the server itself, until it is dropped.
+struct Writer(JoinHandle<()>);
+
+impl Writer {
+    fn start(data: Memory) -> Self {
+        Self(tokio::spawn(async move {
+            for n in 0_u64.. {
+                let key = format!("x/{}", n % 5);
+                if n % 3 == 0 {
+                    data.delete(key).await.unwrap();
+                } else {
+                    data.put(key, n.to_string()).await.unwrap();
+                }
+                sleep(Duration::from_millis(7)).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Checks that a follower was told exactly what happened after this revision, one by one.
+async fn is_the_truth(replica: &Replica, data: &Memory, after: Revision) {
+    let last = data.put("x/last", "").await.unwrap();
+    replica.reaches(last).await;
+    replica.agrees_with(data, range()).await;
+    let told = replica.told();
+    let truth = history(data, &range(), after.next(), last).await;
+    assert_eq!(told.losses(), 0, "{:?}", told.resyncs);
+    assert!(told.changes == truth, "some was lost or told twice");
+}
+
+#[test]
+fn a_follower_loses_and_repeats_nothing_whichever_way_is_cut() {
+    simulate(seed(), |[member]| async move {
+        let (store, data) = (connect(&config(&[member.clone()])).await, member.data());
+        let replica = replica(&store).await;
+        let first = replica.local().revision();
+        let writer = Writer::start(data.clone());
+        for way in WAYS {
+            for outage in [1, 30, 1000, 17_000].map(Duration::from_millis) {
+                member.lose(way);
+                sleep(outage).await;
+                member.heal();
+                let marker = data.put("x/marker", "").await.unwrap();
+                replica.reaches(marker).await;
+            }
+        }
+        drop(writer);
+        is_the_truth(&replica, &data, first).await;
+    });
+}
+
+#[test]
+fn a_follower_loses_and_repeats_nothing_at_whatever_moment_the_server_crashes() {
+    simulate(seed(), |[member]| async move {
+        let (store, data) = (connect(&config(&[member.clone()])).await, member.data());
+        let replica = replica(&store).await;
+        let first = replica.local().revision();
+        let writer = Writer::start(data.clone());
+        for moment in moments() {
+            member.crash();
+            sleep(Duration::from_millis(100)).await;
+            member.start();
+            // While it connects, opens the watch or receives what it missed.
+            sleep(moment * 3).await;
+            member.crash();
+            sleep(Duration::from_millis(20)).await;
+            member.start();
+            let marker = data.put("x/marker", "").await.unwrap();
+            replica.reaches(marker).await;
+        }
+        drop(writer);
+        is_the_truth(&replica, &data, first).await;
+    });
+}
+
+#[test]
+fn a_server_that_comes_back_without_its_data_costs_exactly_one_resync() {
+    // The new history may have come less far than the old one, or farther.
+    for revisions in [3, 30] {
+        simulate(seed(), move |[member]| async move {
+            let store = connect(&config(&[member.clone()])).await;
+            for n in 0..10 {
+                let key = format!("x/{n}");
+                member.data().put(key, "old").await.unwrap();
+            }
+            let replica = replica(&store).await;
+            member.crash();
+            sleep(Duration::from_millis(100)).await;
+            member.wipe();
+            for n in 0..revisions {
+                let key = format!("x/{}", n % 3);
+                member.data().put(key, "new").await.unwrap();
+            }
+            member.start();
+            replica.agrees_with(&member.data(), range()).await;
+            let later = member.data().put("x/later", "").await.unwrap();
+            replica.reaches(later).await;
+            replica.agrees_with(&member.data(), range()).await;
+            let told = replica.told();
+            assert_eq!(told.losses(), 1, "{revisions}: {:?}", told.resyncs);
+            let gone: Vec<_> = (3..10).map(|n| format!("x/{n}")).collect();
+            assert_eq!(told.implied_deletes(), gone, "{revisions}");
+        });
+    }
+}
+
+#[test]
+fn a_compaction_during_an_outage_costs_exactly_one_resync_with_its_deletions() {
+    simulate(seed(), |[member]| async move {
+        let (store, data) = (connect(&config(&[member.clone()])).await, member.data());
+        for n in 0..10 {
+            data.put(format!("x/{n}"), "old").await.unwrap();
+        }
+        let replica = replica(&store).await;
+        for (n, way) in WAYS.into_iter().enumerate() {
+            member.lose(way);
+            data.delete(format!("x/{n}")).await.unwrap();
+            data.put("x/9", n.to_string()).await.unwrap();
+            let last = data.put("elsewhere", "").await.unwrap();
+            data.compact(last).await.unwrap();
+            member.heal();
+            replica.agrees_with(&data, range()).await;
+            works_again(&store).await;
+        }
+        let told = replica.told();
+        assert_eq!(told.resyncs[1..], [ResyncCause::Compacted; 3]);
+        assert_eq!(told.implied_deletes(), ["x/0", "x/1", "x/2"]);
+        assert!(told.changes.is_empty(), "{:?}", told.changes);
+    });
+}
+
+#[test]
+fn a_watch_that_falls_silent_is_replaced_within_its_bound() {
+    simulate(seed(), |[one, other]: [Member; 2]| async move {
+        let config = config(&[one.clone(), other.clone()]);
+        let (store, data) = (connect(&config).await, one.data());
+        let silence = Duration::from_secs(3);
+        let options = FollowOptions::default().with_silence(silence);
+        let replica = Replica::start(store.clone(), range(), options).await;
+        let first = replica.local().revision();
+        for round in 0..6 {
+            // What is sent to the server arrives, so that nothing but silence tells.
+            one.lose(Way::ToClient);
+            let missed = data.put("x/missed", round.to_string()).await.unwrap();
+            let begun = Instant::now();
+            replica.reaches(missed).await;
+            let took = begun.elapsed();
+            // The silence, a list or a watch that finds the member dead, and a pause before them.
+            let bound = silence + config.operation_timeout * 2 + Duration::from_secs(1);
+            assert!(took <= bound, "{took:?}");
+            one.heal();
+            sleep(FOUND_OUT).await;
+            replica.stands(FollowState::is_connected).await;
+        }
+        is_the_truth(&replica, &data, first).await;
+    });
+}
+
+#[test]
+fn watches_that_are_given_up_at_any_moment_disturb_no_other() {
+    simulate(seed(), |[member]| async move {
+        let (store, data) = (connect(&config(&[member.clone()])).await, member.data());
+        let replica = replica(&store).await;
+        let first = replica.local().revision();
+        let writer = Writer::start(data.clone());
+        let mut opened = 0;
+        for round in 0..5 {
+            for moment in moments() {
+                let options = match round % 2 {
+                    0 => WatchOptions::default(),
+                    _ => WatchOptions::default().starting_at(first.next()),
+                };
+                let watched = range();
+                let watching = store.watch_opts(&watched, options);
+                // Given up while it is opened, or while it delivers.
+                if let Ok(watch) = timeout(moment, watching).await {
+                    let mut watch = watch.unwrap();
+                    opened += 1;
+                    let mut last = Revision::ZERO;
+                    let reading = async {
+                        while let Some(changes) = watch.next().await {
+                            let at = changes.unwrap().revision;
+                            assert!(at > last, "{at} after {last}");
+                            last = at;
+                        }
+                        panic!("the watch ended");
+                    };
+                    drop(timeout(moment, reading).await);
+                }
+            }
+        }
+        assert!(opened > 0);
+        drop(writer);
+        is_the_truth(&replica, &data, first).await;
+        store.close().await.unwrap();
+    });
+}
