@@ -31,6 +31,8 @@ pub const FOUND_OUT: Duration = Duration::from_secs(20);
 /// The host on which the program runs.
 const PROGRAM: &str = "program";
 const PORT: u16 = 2379;
+/// One of the versions that can be asked for progress.
+pub const VERSION: &str = "3.5.16";
 /// How far the clock goes in one step of the simulation.
 const TICK: Duration = Duration::from_millis(5);
 /// How long one message is under way.
@@ -74,7 +76,7 @@ where
         .tcp_capacity(1024)
         .build();
     let cluster = Rc::new(Cluster {
-        data: RefCell::new(FakeEtcd::new("3.5.16")),
+        server: RefCell::new(FakeEtcd::new(VERSION)),
         orders: RefCell::default(),
     });
     let members = std::array::from_fn(|at| Member {
@@ -82,8 +84,10 @@ where
         cluster: cluster.clone(),
     });
     for member in &members {
-        let data = cluster.clone();
-        sim.host(&*member.name, move || serve(data.data.borrow().clone()));
+        let cluster = cluster.clone();
+        sim.host(&*member.name, move || {
+            serve(cluster.server.borrow().clone())
+        });
     }
     let program = program(members);
     sim.client(PROGRAM, async move {
@@ -115,7 +119,7 @@ async fn serve(server: FakeEtcd) -> turmoil::Result {
 
 /// What all members have in common.
 struct Cluster {
-    data: RefCell<FakeEtcd>,
+    server: RefCell<FakeEtcd>,
     /// What only the simulation itself can do, after its present step.
     orders: RefCell<Vec<Order>>,
 }
@@ -151,7 +155,7 @@ impl Member {
     /// The data, before which no network lies.
     #[must_use]
     pub fn data(&self) -> Memory {
-        self.cluster.data.borrow().store().clone()
+        self.cluster.server.borrow().store().clone()
     }
 
     /// Loses all that is under way in this direction, and all that is sent from now on.
@@ -186,9 +190,9 @@ impl Member {
         self.order(Order::Start);
     }
 
-    /// Puts an empty store in the place of the data, for servers that start from now on.
-    pub fn wipe(&self) {
-        *self.cluster.data.borrow_mut() = FakeEtcd::new("3.5.16");
+    /// Puts another server with its data in the place of all members, as each of them starts.
+    pub fn replace(&self, server: FakeEtcd) {
+        *self.cluster.server.borrow_mut() = server;
     }
 
     fn order(&self, order: impl FnOnce(String) -> Order) {

@@ -8,10 +8,11 @@ use keyval::{
     ResyncCause, Revision, WatchOptions, Watcher,
 };
 use keyval_etcd::EtcdStore;
+use keyval_tests::fake::FakeEtcd;
 use keyval_tests::proxy::Way;
 use keyval_tests::replica::{Replica, history};
 use keyval_tests::simulation::{
-    FOUND_OUT, Member, config, connect, moments, seed, simulate, works_again,
+    FOUND_OUT, Member, VERSION, config, connect, moments, seed, simulate, works_again,
 };
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -123,7 +124,7 @@ fn a_server_that_comes_back_without_its_data_costs_exactly_one_resync() {
             let replica = replica(&store).await;
             member.crash();
             sleep(Duration::from_millis(100)).await;
-            member.wipe();
+            member.replace(FakeEtcd::new(VERSION));
             for n in 0..revisions {
                 let key = format!("x/{}", n % 3);
                 member.data().put(key, "new").await.unwrap();
@@ -230,5 +231,36 @@ fn watches_that_are_given_up_at_any_moment_disturb_no_other() {
         drop(writer);
         is_the_truth(&replica, &data, first).await;
         store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn changes_that_come_before_the_word_that_their_watch_was_created_are_delivered_once() {
+    simulate(seed(), |[member]| async move {
+        member.crash();
+        member.replace(FakeEtcd::new(VERSION).announcing_late());
+        member.start();
+        sleep(Duration::from_millis(100)).await;
+        let (store, data) = (connect(&config(&[member.clone()])).await, member.data());
+        for n in 0..20 {
+            data.put(format!("x/{}", n % 3), "").await.unwrap();
+        }
+        let truth = history(&data, &range(), Revision::new(2), Revision::new(21)).await;
+        assert_eq!(truth.len(), 20);
+        let told = history(&store, &range(), Revision::new(2), Revision::new(21)).await;
+        assert_eq!(told, truth);
+
+        let replica = replica(&store).await;
+        let first = replica.local().revision();
+        let writer = Writer::start(data.clone());
+        for moment in moments() {
+            member.crash();
+            sleep(moment).await;
+            member.start();
+            let marker = data.put("x/marker", "").await.unwrap();
+            replica.reaches(marker).await;
+        }
+        drop(writer);
+        is_the_truth(&replica, &data, first).await;
     });
 }

@@ -26,6 +26,8 @@ use crate::fake::wire;
 pub struct FakeEtcd {
     pub(crate) store: Memory,
     pub(crate) version: &'static str,
+    /// Whether the changes of a new watch come before the word that it was created.
+    pub(crate) announces_late: bool,
 }
 
 impl FakeEtcd {
@@ -35,7 +37,16 @@ impl FakeEtcd {
         Self {
             store: Memory::new(),
             version,
+            announces_late: false,
         }
+    }
+
+    /// The same server, but what a new watch has to deliver comes before the word that it was
+    /// created. etcd itself keeps the order; what stands between may not.
+    #[must_use]
+    pub fn announcing_late(mut self) -> Self {
+        self.announces_late = true;
+        self
     }
 
     /// The store behind it, which no network lies before.
