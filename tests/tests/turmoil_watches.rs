@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use keyval::{
-    BackoffPolicy, BrokerExt, FollowOptions, FollowState, KeyRange, Maintenance, Memory,
-    ResyncCause, Revision, WatchOptions, Watcher,
+    BackoffPolicy, Broker, BrokerExt, DeleteOptions, FollowOptions, FollowState, KeyRange,
+    Maintenance, Memory, ResyncCause, Revision, WatchOptions, Watcher,
 };
 use keyval_etcd::EtcdStore;
 use keyval_tests::fake::FakeEtcd;
@@ -262,5 +262,29 @@ fn changes_that_come_before_the_word_that_their_watch_was_created_are_delivered_
         }
         drop(writer);
         is_the_truth(&replica, &data, first).await;
+    });
+}
+
+#[test]
+fn a_deletion_that_a_compaction_takes_with_it_during_an_outage_is_told() {
+    simulate(seed(), |[member]| async move {
+        let (store, data) = (connect(&config(&[member.clone()])).await, member.data());
+        for n in 0..10 {
+            data.put(format!("x/{n}"), "").await.unwrap();
+        }
+        let replica = replica(&store).await;
+        for n in 0..10 {
+            // The follower goes on at the very revision of the deletion and of the compaction.
+            member.crash();
+            sleep(Duration::from_millis(50)).await;
+            let gone = KeyRange::key(format!("x/{n}"));
+            let deleted = data.delete_opts(&gone, DeleteOptions::default()).await;
+            data.compact(deleted.unwrap().revision).await.unwrap();
+            member.start();
+            replica.agrees_with(&data, range()).await;
+        }
+        let told = replica.told();
+        let deletions = told.implied.len() + told.changes.len();
+        assert_eq!(deletions, 10, "{told:?}");
     });
 }
