@@ -248,7 +248,7 @@ pub async fn works_again(store: &EtcdStore) {
 
 /// The moments of a call at which something can happen to it: from before its beginning until
 /// after its end.
-pub fn moments() -> impl Iterator<Item = Duration> {
+pub fn moments() -> impl Iterator<Item = Duration> + Clone {
     (0..60).step_by(5).map(Duration::from_millis)
 }
 

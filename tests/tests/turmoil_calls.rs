@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use keyval::recipes::put_once;
 use keyval::{BrokerExt, KeyRange, Outcome, PutOptions, RetryPolicy, WatchOptions, Watcher};
+use keyval_etcd::ConnectionState;
 use keyval_tests::proxy::Way;
 use keyval_tests::simulation::{
     FOUND_OUT, Member, config, connect, moments, seed, simulate, works_again,
@@ -48,6 +49,49 @@ fn a_put_is_applied_at_most_once_at_whatever_moment_its_way_is_cut() {
         }
         println!("{done} answered, {lost} lost, {unheard} applied without an answer");
         assert!(done > 0 && lost > 0 && unheard > 0, "no moment was met");
+    });
+}
+
+#[test]
+fn a_put_whose_answer_was_lost_with_its_connection_is_not_sent_to_another_member() {
+    simulate(seed(), |members: [Member; 2]| async move {
+        let store = connect(&config(&members)).await;
+        let mut unheard = 0;
+        for moment in moments().flat_map(|moment| [moment; 4]) {
+            let ConnectionState::Connected { endpoint, .. } = store.connection().state() else {
+                panic!("it was connected at the end of each round");
+            };
+            let used = members.iter().find(|member| member.endpoint() == *endpoint);
+            let used = used.unwrap().clone();
+            let key = format!("{moment:?}");
+            let before = times(&used, &key).await;
+            let (put, _) = tokio::join!(store.put(key.as_str(), ""), async {
+                sleep(moment).await;
+                used.lose(Way::ToClient);
+                sleep(Duration::from_millis(50)).await;
+                used.heal();
+                used.crash();
+                sleep(Duration::from_millis(20)).await;
+                used.start();
+                // What is sent is answered by a reset.
+                store.get("elsewhere").await
+            });
+            let times = times(&used, &key).await - before;
+            match put {
+                Ok(_) => assert_eq!(times, 1, "{key}"),
+                Err(error) => {
+                    assert_eq!(error.outcome(), Outcome::Unknown, "{key}: {error}");
+                    assert!(times <= 1, "{key}: {times} times");
+                    unheard += times;
+                }
+            }
+            works_again(&store).await;
+            while !store.connection().state().is_connected() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        }
+        println!("{unheard} applied without an answer");
+        assert!(unheard > 0, "no moment was met");
     });
 }
 

@@ -110,7 +110,13 @@ async fn faults_of(member: &Member, mut random: Rng) {
             1 => member.lose(Way::ToClient),
             2 => member.lose(Way::Both),
             3 => member.hold(),
-            _ => {
+            choice => {
+                if choice == 4 {
+                    // The answers are lost before the connection is.
+                    member.lose(Way::ToClient);
+                    sleep(Duration::from_millis(50)).await;
+                    member.heal();
+                }
                 member.crash();
                 sleep(during).await;
                 member.start();

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use keyval::{
-    BackoffPolicy, Broker, BrokerExt, DeleteOptions, FollowOptions, FollowState, KeyRange,
+    BackoffPolicy, Broker, BrokerExt, DeleteOptions, Error, FollowOptions, FollowState, KeyRange,
     Maintenance, Memory, ResyncCause, Revision, WatchOptions, Watcher,
 };
 use keyval_etcd::EtcdStore;
 use keyval_tests::fake::FakeEtcd;
 use keyval_tests::proxy::Way;
-use keyval_tests::replica::{Replica, history};
+use keyval_tests::replica::{Replica, history, soon};
 use keyval_tests::simulation::{
     FOUND_OUT, Member, VERSION, config, connect, moments, seed, simulate, works_again,
 };
@@ -266,25 +266,74 @@ fn changes_that_come_before_the_word_that_their_watch_was_created_are_delivered_
 }
 
 #[test]
-fn a_deletion_that_a_compaction_takes_with_it_during_an_outage_is_told() {
+fn a_deletion_that_a_compaction_takes_with_it_at_whatever_moment_of_an_outage_is_told() {
     simulate(seed(), |[member]| async move {
         let (store, data) = (connect(&config(&[member.clone()])).await, member.data());
-        for n in 0..10 {
+        for n in 0..60 {
             data.put(format!("x/{n}"), "").await.unwrap();
         }
         let replica = replica(&store).await;
-        for n in 0..10 {
-            // The follower goes on at the very revision of the deletion and of the compaction.
+        for n in 0..60 {
             member.crash();
-            sleep(Duration::from_millis(50)).await;
-            let gone = KeyRange::key(format!("x/{n}"));
-            let deleted = data.delete_opts(&gone, DeleteOptions::default()).await;
-            data.compact(deleted.unwrap().revision).await.unwrap();
+            sleep(Duration::from_millis(20)).await;
             member.start();
+            // The follower goes on at the very revision of the deletion and of the compaction.
+            sleep(Duration::from_millis(n * 5)).await;
+            compacted_deletion(&data, &format!("x/{n}")).await;
             replica.agrees_with(&data, range()).await;
         }
         let told = replica.told();
         let deletions = told.implied.len() + told.changes.len();
-        assert_eq!(deletions, 10, "{told:?}");
+        assert_eq!(deletions, 60, "{told:?}");
     });
+}
+
+#[test]
+fn a_watch_that_is_opened_while_a_compaction_takes_a_deletion_with_it_tells_either() {
+    simulate(seed(), |[member]| async move {
+        let (store, data) = (connect(&config(&[member.clone()])).await, member.data());
+        let (mut told, mut compacted) = (0, 0);
+        for moment in moments()
+            .chain(moments().map(|moment| moment * 2))
+            .cycle()
+            .take(120)
+        {
+            let put = data.put("x/a", "").await.unwrap();
+            let watched = range();
+            let options = WatchOptions::default().starting_at(put.next());
+            let (watch, deleted) = tokio::join!(store.watch_opts(&watched, options), async {
+                sleep(moment).await;
+                compacted_deletion(&data, "x/a").await
+            });
+            let first = match watch {
+                Ok(mut watch) => soon("a word", watch.next())
+                    .await
+                    .expect("it ends with one"),
+                Err(error) => Err(error),
+            };
+            match first {
+                Ok(changes) => {
+                    assert_eq!(changes.revision, deleted, "{moment:?}");
+                    assert_eq!(changes.changes.len(), 1, "{moment:?}");
+                    told += 1;
+                }
+                Err(Error::Compacted { .. }) => compacted += 1,
+                Err(error) => panic!("{moment:?}: {error}"),
+            }
+        }
+        println!("{told} told, {compacted} compacted");
+        assert!(told > 0 && compacted > 0, "no moment was met");
+    });
+}
+
+/// Deletes a key, and compacts to the very revision of that.
+async fn compacted_deletion(data: &Memory, key: &str) -> Revision {
+    let gone = KeyRange::key(key);
+    let deleted = data.delete_opts(&gone, DeleteOptions::default()).await;
+    let revision = deleted.expect("no network lies before it").revision;
+    // Those who watch already are told before.
+    sleep(Duration::from_millis(10)).await;
+    let compacted = data.compact(revision).await;
+    compacted.expect("no network lies before it");
+    revision
 }
