@@ -7,7 +7,7 @@ use keyval::{Capabilities, Result};
 use keyval_config::Environment;
 
 use crate::config::EtcdConfig;
-use crate::connection::{Client, Connection, Open, Opener};
+use crate::connection::{Client, Connection, Open};
 use crate::lease::Renewals;
 use crate::watch::{Hub, requested_progress_is_exact};
 
@@ -110,9 +110,9 @@ impl EtcdStore {
     /// Dropping the future abandons the connections.
     #[doc(hidden)]
     pub async fn connect_through(config: &EtcdConfig, open: Arc<Open>) -> Result<Self> {
-        let (environment, opener) = (Environment::process(), Some(Opener::new(open)));
+        let environment = Environment::process();
         let filter = Arc::new(|url: &str| Some(url.to_owned()));
-        let client = Client::connect(config, &environment, filter, opener).await?;
+        let client = Client::connect(config, &environment, filter, Some(open)).await?;
         Ok(Self::over(client, config))
     }
 

@@ -14,6 +14,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::stream;
 use keyval::{BrokerExt, Memory};
 use keyval_etcd::{EtcdConfig, EtcdStore, Io};
@@ -209,9 +210,9 @@ impl fmt::Debug for Member {
 
 /// A configuration for these members.
 #[must_use]
-pub fn config(members: &[Member]) -> EtcdConfig {
+pub fn config<'a>(members: impl IntoIterator<Item = &'a Member>) -> EtcdConfig {
     EtcdConfig::default()
-        .with_endpoints(members.iter().map(Member::endpoint))
+        .with_endpoints(members.into_iter().map(Member::endpoint))
         .with_dial_timeout(Duration::from_secs(1))
         .with_operation_timeout(Duration::from_secs(2))
 }
@@ -226,7 +227,7 @@ pub async fn connect(config: &EtcdConfig) -> EtcdStore {
             let stream = TcpStream::connect((&*host, port)).await?;
             Ok(Box::new(stream) as Box<dyn Io>)
         };
-        Box::pin(opening) as futures::future::BoxFuture<'static, _>
+        Box::pin(opening) as BoxFuture<'static, _>
     };
     EtcdStore::connect_through(config, Arc::new(open))
         .await

@@ -1,5 +1,7 @@
 //! What callers learn when the network fails at a moment of the test's choice.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 use std::time::Duration;
 
 use keyval::recipes::put_once;
@@ -22,7 +24,7 @@ async fn times(member: &Member, key: &str) -> u64 {
 #[test]
 fn a_put_is_applied_at_most_once_at_whatever_moment_its_way_is_cut() {
     simulate(seed(), |[member]| async move {
-        let store = connect(&config(&[member.clone()])).await;
+        let store = connect(&config([&member])).await;
         let (mut done, mut lost, mut unheard) = (0, 0, 0);
         for way in WAYS {
             for moment in moments() {
@@ -98,7 +100,7 @@ fn a_put_whose_answer_was_lost_with_its_connection_is_not_sent_to_another_member
 #[test]
 fn a_put_that_proves_itself_is_applied_exactly_once_at_whatever_moment_the_server_crashes() {
     simulate(seed(), |[member]| async move {
-        let store = connect(&config(&[member.clone()])).await;
+        let store = connect(&config([&member])).await;
         // A put on a key that exists takes a read before.
         for moment in moments().chain(moments().map(|moment| moment * 2)) {
             let key = format!("{moment:?}");
@@ -125,7 +127,7 @@ fn a_put_that_proves_itself_is_applied_exactly_once_at_whatever_moment_the_serve
 #[test]
 fn what_is_not_answered_is_given_up_at_the_deadline_whichever_way_is_cut() {
     simulate(seed(), |[member]| async move {
-        let config = config(&[member.clone()]);
+        let config = config([&member]);
         let store = connect(&config).await;
         let cuts: [(&str, &dyn Fn()); 4] = [
             ("to the server", &|| member.lose(Way::ToServer)),

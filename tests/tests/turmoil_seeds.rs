@@ -81,7 +81,8 @@ async fn case(seed: u64, members: [Member; 2]) {
         let copy = record.copy.as_ref().expect("there is a mirror");
         let listing = data.list(record.range.clone()).await;
         let entries = listing.expect("no network lies before it").collect().await;
-        assert_eq!(copy.entries, entries.unwrap(), "seed {seed}: {record}");
+        let entries = entries.expect("no network lies before it");
+        assert_eq!(copy.entries, entries, "{record}");
     }
     let records = recorder.take();
     let history = History {

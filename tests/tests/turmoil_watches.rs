@@ -1,5 +1,7 @@
 //! What followers and watches learn when the network fails at a moment of the test's choice.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -69,7 +71,7 @@ async fn is_the_truth(replica: &Replica, data: &Memory, after: Revision) {
 #[test]
 fn a_follower_loses_and_repeats_nothing_whichever_way_is_cut() {
     simulate(seed(), |[member]| async move {
-        let (store, data) = (connect(&config(&[member.clone()])).await, member.data());
+        let (store, data) = (connect(&config([&member])).await, member.data());
         let replica = replica(&store).await;
         let first = replica.local().revision();
         let writer = Writer::start(data.clone());
@@ -90,7 +92,7 @@ fn a_follower_loses_and_repeats_nothing_whichever_way_is_cut() {
 #[test]
 fn a_follower_loses_and_repeats_nothing_at_whatever_moment_the_server_crashes() {
     simulate(seed(), |[member]| async move {
-        let (store, data) = (connect(&config(&[member.clone()])).await, member.data());
+        let (store, data) = (connect(&config([&member])).await, member.data());
         let replica = replica(&store).await;
         let first = replica.local().revision();
         let writer = Writer::start(data.clone());
@@ -116,7 +118,7 @@ fn a_server_that_comes_back_without_its_data_costs_exactly_one_resync() {
     // The new history may have come less far than the old one, or farther.
     for revisions in [3, 30] {
         simulate(seed(), move |[member]| async move {
-            let store = connect(&config(&[member.clone()])).await;
+            let store = connect(&config([&member])).await;
             for n in 0..10 {
                 let key = format!("x/{n}");
                 member.data().put(key, "old").await.unwrap();
@@ -145,7 +147,7 @@ fn a_server_that_comes_back_without_its_data_costs_exactly_one_resync() {
 #[test]
 fn a_compaction_during_an_outage_costs_exactly_one_resync_with_its_deletions() {
     simulate(seed(), |[member]| async move {
-        let (store, data) = (connect(&config(&[member.clone()])).await, member.data());
+        let (store, data) = (connect(&config([&member])).await, member.data());
         for n in 0..10 {
             data.put(format!("x/{n}"), "old").await.unwrap();
         }
@@ -170,7 +172,7 @@ fn a_compaction_during_an_outage_costs_exactly_one_resync_with_its_deletions() {
 #[test]
 fn a_watch_that_falls_silent_is_replaced_within_its_bound() {
     simulate(seed(), |[one, other]: [Member; 2]| async move {
-        let config = config(&[one.clone(), other.clone()]);
+        let config = config([&one, &other]);
         let (store, data) = (connect(&config).await, one.data());
         let silence = Duration::from_secs(3);
         let options = FollowOptions::default().with_silence(silence);
@@ -197,7 +199,7 @@ fn a_watch_that_falls_silent_is_replaced_within_its_bound() {
 #[test]
 fn watches_that_are_given_up_at_any_moment_disturb_no_other() {
     simulate(seed(), |[member]| async move {
-        let (store, data) = (connect(&config(&[member.clone()])).await, member.data());
+        let (store, data) = (connect(&config([&member])).await, member.data());
         let replica = replica(&store).await;
         let first = replica.local().revision();
         let writer = Writer::start(data.clone());
@@ -241,7 +243,7 @@ fn changes_that_come_before_the_word_that_their_watch_was_created_are_delivered_
         member.replace(FakeEtcd::new(VERSION).announcing_late());
         member.start();
         sleep(Duration::from_millis(100)).await;
-        let (store, data) = (connect(&config(&[member.clone()])).await, member.data());
+        let (store, data) = (connect(&config([&member])).await, member.data());
         for n in 0..20 {
             data.put(format!("x/{}", n % 3), "").await.unwrap();
         }
@@ -268,7 +270,7 @@ fn changes_that_come_before_the_word_that_their_watch_was_created_are_delivered_
 #[test]
 fn a_deletion_that_a_compaction_takes_with_it_at_whatever_moment_of_an_outage_is_told() {
     simulate(seed(), |[member]| async move {
-        let (store, data) = (connect(&config(&[member.clone()])).await, member.data());
+        let (store, data) = (connect(&config([&member])).await, member.data());
         for n in 0..60 {
             data.put(format!("x/{n}"), "").await.unwrap();
         }
@@ -291,7 +293,7 @@ fn a_deletion_that_a_compaction_takes_with_it_at_whatever_moment_of_an_outage_is
 #[test]
 fn a_watch_that_is_opened_while_a_compaction_takes_a_deletion_with_it_tells_either() {
     simulate(seed(), |[member]| async move {
-        let (store, data) = (connect(&config(&[member.clone()])).await, member.data());
+        let (store, data) = (connect(&config([&member])).await, member.data());
         let (mut told, mut compacted) = (0, 0);
         for moment in moments()
             .chain(moments().map(|moment| moment * 2))

@@ -9,7 +9,7 @@ use tonic::transport::Channel;
 
 use crate::config::{EtcdConfig, Transport};
 use crate::connection::endpoint::Scheme;
-use crate::connection::opener::Opener;
+use crate::connection::opener::Open;
 use crate::login::Login;
 use crate::tls::Tls;
 
@@ -18,7 +18,7 @@ use crate::tls::Tls;
 pub(crate) struct Access {
     pub(crate) tls: Option<Arc<Tls>>,
     /// What opens them; the operating system if it is none.
-    pub(crate) opener: Option<Opener>,
+    pub(crate) opener: Option<Arc<Open>>,
     login: Option<Arc<Login>>,
 }
 
@@ -31,7 +31,7 @@ impl Access {
     pub(crate) async fn new(
         config: &EtcdConfig,
         endpoints: &[String],
-        opener: Option<Opener>,
+        opener: Option<Arc<Open>>,
     ) -> Result<Self> {
         let tls = match config.transport(endpoints)? {
             Transport::Plain => None,

@@ -17,7 +17,7 @@ use crate::connection::endpoint::{Endpoint, not_an_endpoint};
 use crate::connection::monitor::{Held, look_after};
 use crate::connection::node::Node;
 use crate::connection::nodes::Nodes;
-use crate::connection::opener::Opener;
+use crate::connection::opener::Open;
 use crate::connection::pool::{Pool, first_to_answer};
 use crate::connection::state::{Connection, EndpointFailure};
 use crate::connection::sync::{EndpointFilter, keep_in_step};
@@ -46,7 +46,7 @@ impl Client {
         config: &EtcdConfig,
         environment: &Environment,
         filter: EndpointFilter,
-        opener: Option<Opener>,
+        opener: Option<Arc<Open>>,
     ) -> Result<Self> {
         config.check()?;
         let mut parsed = Vec::new();

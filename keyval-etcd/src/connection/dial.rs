@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use crate::connection::endpoint::Endpoint;
 use crate::connection::health::Health;
-use crate::connection::opener::Opener;
+use crate::connection::opener::Open;
 use crate::connection::wire::Wire;
 use crate::tls::Tls;
 
@@ -29,7 +29,7 @@ pub(crate) struct Dialer {
     /// What encrypts them; none for plain text.
     pub(crate) tls: Option<Arc<Tls>>,
     /// What opens them; the operating system if it is none.
-    pub(crate) opener: Option<Opener>,
+    pub(crate) opener: Option<Arc<Open>>,
     /// Set once the server has ended a connection in plain text without a word.
     pub(crate) wordless: Arc<AtomicBool>,
     /// How long opening may take.
@@ -110,9 +110,9 @@ impl Dialer {
     }
 
     async fn dial_wire(&self) -> io::Result<Wire> {
-        if let Some(opener) = &self.opener {
+        if let Some(open) = &self.opener {
             let Endpoint { host, port, .. } = &*self.endpoint;
-            return Ok(Wire::Given(opener.open(host, *port).await?));
+            return Ok(Wire::Given(open(host.clone(), *port).await?));
         }
         let stream = self.dial_tcp().await?;
         match &self.tls {

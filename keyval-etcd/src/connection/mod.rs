@@ -19,6 +19,5 @@ mod wire;
 
 pub(crate) use self::client::{Client, StubResult};
 pub(crate) use self::node::Node;
-pub(crate) use self::opener::Opener;
 pub use self::opener::{Io, Open};
 pub use self::state::{Connection, ConnectionState, EndpointFailure};
