@@ -161,8 +161,9 @@ impl Member {
 
     /// Loses all that is under way in this direction, and all that is sent from now on.
     ///
-    /// Nothing is sent again, so that connections that lost something never work again. A connection
-    /// that is opened is refused if the request for it is lost.
+    /// Nothing is sent again, so that connections that lost something never work again in that
+    /// direction; in the other one they do, as there are no acknowledgements to be missed. A
+    /// connection that is opened is refused if the request for it is lost.
     pub fn lose(&self, way: Way) {
         match way {
             Way::ToServer => turmoil::partition_oneway(PROGRAM, &*self.name),
