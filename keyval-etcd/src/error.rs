@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt::{self, Write as _};
+use std::time::Duration;
 
 use etcd_client::proto::PbWatchResponse;
 use keyval::{BoxError, Error, LeaseId, Outcome, Revision};
@@ -27,6 +28,8 @@ pub(crate) struct Call<'a> {
     pub(crate) size: (usize, usize),
     /// The longest of its lists, and how long it may be as far as we know.
     pub(crate) count: (usize, usize),
+    /// How long it may take, if that is not the operation timeout.
+    pub(crate) within: Option<Duration>,
 }
 
 impl<'a> Call<'a> {
@@ -41,6 +44,7 @@ impl<'a> Call<'a> {
             lease: None,
             size: (0, 0),
             count: (0, 0),
+            within: None,
         }
     }
 
@@ -80,6 +84,12 @@ impl<'a> Call<'a> {
     /// The same call, with this many operations out of as many as are allowed.
     pub(crate) fn of_count(mut self, count: usize, limit: usize) -> Self {
         self.count = (count, limit);
+        self
+    }
+
+    /// The same call, which may take this long.
+    pub(crate) fn within(mut self, within: Duration) -> Self {
+        self.within = Some(within);
         self
     }
 
@@ -172,6 +182,10 @@ const TEXTS: &[(&str, Kind)] = &[
     // Raised by reads and by the look-up of a lease only, never behind a proposal.
     ("leader changed", Kind::Busy),
     ("too many requests", Kind::Busy),
+    // Raised before a change of the members is proposed.
+    ("unhealthy cluster", Kind::Busy),
+    // Said of a learner that has not caught up yet.
+    ("in sync with leader", Kind::Busy),
     ("not supported for learner", Kind::Busy),
     ("request timed out", Kind::Unanswered),
     ("server stopped", Kind::Unanswered),
@@ -539,6 +553,21 @@ mod tests {
                 "invalid",
             ),
             (Code::Unavailable, "etcdserver: no leader", "unavailable"),
+            (
+                Code::Unavailable,
+                "etcdserver: unhealthy cluster",
+                "unavailable",
+            ),
+            (
+                Code::FailedPrecondition,
+                "etcdserver: can only promote a learner member which is in sync with leader",
+                "unavailable",
+            ),
+            (
+                Code::FailedPrecondition,
+                "etcdserver: can only promote a learner member",
+                "backend",
+            ),
             (
                 Code::Unavailable,
                 "etcdserver: leader changed",

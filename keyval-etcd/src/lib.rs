@@ -1,5 +1,6 @@
 #![doc = include_str!("lib.md")]
 
+mod admin;
 mod broker;
 mod config;
 mod connection;
@@ -15,6 +16,10 @@ mod tls;
 mod txn;
 mod watch;
 
+pub use crate::admin::{
+    Access, Alarm, AlarmKind, EndpointStatus, EtcdAdmin, HashOfKeys, Member, MemberId,
+    MemberStatus, Permission, SavedSnapshot,
+};
 pub use crate::config::EtcdConfig;
 pub use crate::connection::{Connection, ConnectionState, EndpointFailure};
 #[doc(hidden)]

@@ -1,8 +1,9 @@
 //! What the owner of a whole etcd may do.
 
 use async_trait::async_trait;
-use keyval::{Error, Maintenance, Result, Revision, StoreStatus};
+use keyval::{Maintenance, Result, Revision, StoreStatus};
 
+use crate::admin;
 use crate::convert;
 use crate::error::Call;
 use crate::store::EtcdStore;
@@ -32,21 +33,7 @@ impl Maintenance for EtcdStore {
     }
 
     async fn compact(&self, to: Revision) -> Result<()> {
-        if to == Revision::ZERO {
-            // etcd takes this once, and means nothing by it.
-            return Err(Error::Compacted {
-                requested: to,
-                oldest: None,
-            });
-        }
-        let call = Call::write("compact", &to).at(Some(to));
-        self.client
-            .call(call, |node| {
-                let mut kv = node.kv.clone();
-                async move { kv.compact(convert::wire_revision(to), None).await }
-            })
-            .await?;
-        Ok(())
+        admin::compact(&self.client, to, None).await
     }
 
     async fn close(&self) -> Result<()> {

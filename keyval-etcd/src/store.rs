@@ -6,6 +6,7 @@ use std::sync::Arc;
 use keyval::{Capabilities, Result};
 use keyval_config::Environment;
 
+use crate::admin::EtcdAdmin;
 use crate::config::EtcdConfig;
 use crate::connection::{Client, Connection, Open};
 use crate::lease::Renewals;
@@ -177,6 +178,20 @@ impl EtcdStore {
     /// ```
     pub fn connection(&self) -> Connection {
         self.client.connection()
+    }
+
+    /// The administration of this etcd: its members, its storage, and who may do what.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run(store: keyval_etcd::EtcdStore) -> keyval::Result<()> {
+    /// for member in store.admin().members().await? {
+    ///     println!("{} {}", member.id, member.name);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn admin(&self) -> EtcdAdmin {
+        EtcdAdmin::new(self.client.clone())
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the history checker must accept: whatever really happens to the in-memory store.
 
+#![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
 
 mod history_support;

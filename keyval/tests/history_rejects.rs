@@ -1,5 +1,6 @@
 //! What the history checker must reject: good histories with one thing spoilt, each by its rule.
 
+#![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
 
 mod history_support;

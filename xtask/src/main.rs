@@ -32,7 +32,7 @@ const ETCD_HELP: &str = "\
 usage: cargo xtask etcd [--all]
 
 Prints the path (or the container image) of the etcd that the tests use. It is looked for in
-KEYVAL_ETCD_BIN, on PATH, in Docker, in the distribution's package and in the wheel on PyPI.
+KEYVAL_ETCD_BIN, on PATH, in the distribution's package, in the wheel on PyPI and in Docker.
 An etcdctl is provided too: from KEYVAL_ETCDCTL_BIN, beside the etcd, on PATH, in the
 distribution's package or in the wheel.
 Only the path goes to standard output: \"$(cargo xtask etcd)\" --version.

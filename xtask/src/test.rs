@@ -27,7 +27,7 @@ enum Step {
     Soak,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step::Format,
     Step::Clippy,
     Step::Docs,

@@ -39,6 +39,7 @@ impl EtcdConfig {
         self.check_times()?;
         self.check_limits()?;
         self.check_login()?;
+        self.check_discovery()?;
         match (&self.cert_file, &self.key_file) {
             (Some(_), None) => Err(without("cert-file", "key-file")),
             (None, Some(_)) => Err(without("key-file", "cert-file")),
@@ -91,6 +92,22 @@ impl EtcdConfig {
             }
         }
         Ok(())
+    }
+
+    fn check_discovery(&self) -> Result<()> {
+        match (&self.discovery_srv, &self.discovery_srv_name) {
+            (None, Some(_)) => Err(refused(format_args!(
+                "discovery-srv-name without discovery-srv: write the domain, too, or leave both out"
+            ))),
+            (Some(_), _) if !self.endpoints.is_empty() => Err(refused(format_args!(
+                "both endpoints and discovery-srv: keep one of them"
+            ))),
+            (Some(_), _) if cfg!(not(feature = "srv")) => Err(refused(format_args!(
+                "discovery-srv, which takes a program that is built with the feature srv of \
+                 keyval-etcd: build it so, or write endpoints"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     fn check_login(&self) -> Result<()> {
@@ -151,6 +168,8 @@ mod tests {
             ("endpoint-sync: 10ms", "endpoint-sync"),
             ("max-txn-ops: 0", "max-txn-ops"),
             ("max-request-bytes: 0", "max-request-bytes"),
+            ("discovery-srv-name: a", "discovery-srv"),
+            ("{discovery-srv: a, endpoints: [a:1]}", "endpoints"),
             ("cert-file: /a.pem", "key-file"),
             ("key-file: /a.pem", "cert-file"),
             ("username: a", "password"),
@@ -176,9 +195,18 @@ mod tests {
             "username: a\npassword-file: /a",
             "username: a\npassword: b",
             "keepalive-time: 10s\nsession-ttl: 1",
+            "discovery-srv:\ndiscovery-srv-name: \"\"",
         ] {
             let config: EtcdConfig = parse("etcd.yaml", text).unwrap();
             config.check().unwrap();
         }
+    }
+
+    #[cfg(not(feature = "srv"))]
+    #[test]
+    fn discovery_takes_the_feature_for_it() {
+        let config: EtcdConfig = parse("etcd.yaml", "discovery-srv: example.org").unwrap();
+        let told = config.check().unwrap_err().to_string();
+        assert!(told.contains("feature srv"), "{told}");
     }
 }

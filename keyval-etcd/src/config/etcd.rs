@@ -21,6 +21,8 @@ const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 /// | key | default | |
 /// |---|---|---|
 /// | `endpoints` | see below | the members: `host:port`, `http://host:port` or `https://host:port` |
+/// | `discovery-srv` | none | a domain whose DNS names the members, in place of `endpoints`; with the feature `srv`, see below |
+/// | `discovery-srv-name` | none | a word in the names of these records |
 /// | `dial-timeout` | `1s` | how long connecting to one endpoint may take |
 /// | `operation-timeout` | `3s` | how long one request may take, with any change of endpoint |
 /// | `keepalive-time` | `10s` | after how long a connection in use is asked whether it lives; at least 10 s, as etcd drops clients that ask more often |
@@ -48,6 +50,15 @@ const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 ///
 /// Without endpoints, the variable `ETCD_ENDPOINTS` names them, then `ETCDV3_ENDPOINTS`, as lists
 /// with commas; at last it is `127.0.0.1:2379`.
+///
+/// # Endpoints from the DNS
+/// With `discovery-srv: example.org`, the SRV records `_etcd-client-ssl._tcp.example.org` name the
+/// members that are reached by TLS, or else `_etcd-client._tcp.example.org` those in plain text; with
+/// `discovery-srv-name: eu` they are `_etcd-client-ssl-eu` and `_etcd-client-eu`. The keys for
+/// encryption say which of them may be used. They are read when connecting begins; `endpoint-sync`
+/// keeps up with the cluster from then on. A certificate is verified for the host that the record
+/// names: as answers of the DNS can be forged, write `insecure-transport: false`, and a `ca-file` that
+/// trusts nobody else.
 ///
 /// # Encryption
 /// An endpoint that begins with `https://` is reached by TLS 1.2 or 1.3, one with `http://` in
@@ -85,6 +96,13 @@ const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 pub struct EtcdConfig {
     /// The addresses of the members; empty to take them from the environment.
     pub endpoints: Vec<String>,
+    /// The domain whose SRV records name the members, in place of the endpoints; none by default.
+    /// Refused without the feature `srv`.
+    #[serde(deserialize_with = "optional::text")]
+    pub discovery_srv: Option<String>,
+    /// A word in the names of these records; none by default.
+    #[serde(deserialize_with = "optional::text")]
+    pub discovery_srv_name: Option<String>,
     /// How long connecting to one endpoint may take; 1 s by default.
     #[serde(with = "duration")]
     pub dial_timeout: Duration,
@@ -150,6 +168,8 @@ impl Default for EtcdConfig {
     fn default() -> Self {
         Self {
             endpoints: Vec::new(),
+            discovery_srv: None,
+            discovery_srv_name: None,
             dial_timeout: Duration::from_secs(1),
             operation_timeout: Duration::from_secs(3),
             keepalive_time: Duration::from_secs(10),
@@ -290,6 +310,8 @@ impl fmt::Debug for EtcdConfig {
         // All by name, so that a new key cannot be forgotten here.
         let Self {
             endpoints,
+            discovery_srv,
+            discovery_srv_name,
             dial_timeout,
             operation_timeout,
             keepalive_time,
@@ -325,6 +347,8 @@ impl fmt::Debug for EtcdConfig {
             .collect();
         f.debug_struct("EtcdConfig")
             .field("endpoints", &endpoints)
+            .field("discovery_srv", discovery_srv)
+            .field("discovery_srv_name", discovery_srv_name)
             .field("dial_timeout", dial_timeout)
             .field("operation_timeout", operation_timeout)
             .field("keepalive_time", keepalive_time)

@@ -9,8 +9,13 @@ use serde::de::{Deserialize, Deserializer};
 pub(super) fn path<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<PathBuf>, D::Error> {
+    Ok(text(deserializer)?.map(PathBuf::from))
+}
+
+/// Reads a text.
+pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text: Option<String> = Option::deserialize(deserializer)?;
-    Ok(text.filter(|text| !text.is_empty()).map(PathBuf::from))
+    Ok(text.filter(|text| !text.is_empty()))
 }
 
 /// Reads a text that is never shown.

@@ -72,6 +72,17 @@ impl EtcdConfig {
         }
     }
 
+    /// How endpoints may be reached that do not say it themselves, the better way first.
+    #[cfg(feature = "srv")]
+    pub(crate) fn transports(&self) -> &'static [Transport] {
+        match self.insecure_transport {
+            Some(true) => &[Transport::Plain],
+            Some(false) => &[Transport::Tls],
+            None if self.has_tls_keys() => &[Transport::Tls],
+            None => &[Transport::Tls, Transport::Plain],
+        }
+    }
+
     fn has_tls_keys(&self) -> bool {
         self.insecure_skip_tls_verify
             || self.ca_file.is_some()

@@ -19,9 +19,14 @@ use crate::connection::node::Node;
 use crate::connection::nodes::Nodes;
 use crate::connection::opener::Open;
 use crate::connection::pool::{Pool, first_to_answer};
+#[cfg(feature = "srv")]
+use crate::connection::srv::discover;
 use crate::connection::state::{Connection, EndpointFailure};
 use crate::connection::sync::{EndpointFilter, keep_in_step};
 use crate::error::{self, Call};
+
+/// As good as never; to add it to the present is safe.
+const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
 
 /// The answer to a call of the stub.
 pub(crate) type StubResult<T> = Result<T, etcd_client::Error>;
@@ -50,7 +55,7 @@ impl Client {
     ) -> Result<Self> {
         config.check()?;
         let mut parsed = Vec::new();
-        let endpoints = config.resolve_endpoints(environment)?;
+        let endpoints = endpoints(config, environment).await?;
         for (at, endpoint) in endpoints.iter().enumerate() {
             parsed.push(Endpoint::parse(endpoint).map_err(|why| not_an_endpoint(at, why))?);
         }
@@ -148,7 +153,7 @@ impl Client {
         self.pool.failed(node, cause);
     }
 
-    /// Carries out a call within the operation timeout.
+    /// Carries out a call within its time, which is the operation timeout unless it says another.
     ///
     /// It goes to the endpoint used last, then to the others; on to the next only if the request
     /// certainly was not carried out, or is a read without an answer. So no write is ever sent
@@ -175,7 +180,8 @@ impl Client {
         F: Future<Output = StubResult<T>> + Send,
     {
         let nodes = self.nodes()?;
-        let deadline = Instant::now() + self.operation_timeout;
+        let within = self.time_of(&call);
+        let deadline = Instant::now() + within;
         let (mut asked, mut attempts) = (Vec::new(), Vec::new());
         while let Some(at) = nodes.next(&asked) {
             let node = nodes.get(at);
@@ -200,10 +206,10 @@ impl Client {
                 break;
             }
         }
-        Err(error_of(&call, attempts, self.operation_timeout))
+        Err(error_of(&call, attempts, within))
     }
 
-    /// Carries out a call at this endpoint and no other, within the operation timeout.
+    /// Carries out a call at this endpoint and no other, within the same time.
     pub(crate) async fn call_at<T, F>(
         &self,
         node: &Arc<Node>,
@@ -213,7 +219,8 @@ impl Client {
     where
         F: Future<Output = StubResult<T>> + Send,
     {
-        let deadline = Instant::now() + self.operation_timeout;
+        let within = self.time_of(&call);
+        let deadline = Instant::now() + within;
         let failure = match self.attempt(&call, node, &send, deadline).await? {
             Ok(reply) => {
                 self.pool.answered(node);
@@ -222,7 +229,11 @@ impl Client {
             Err(failure) => failure,
         };
         let attempts = vec![self.note(node, failure)];
-        Err(error_of(&call, attempts, self.operation_timeout))
+        Err(error_of(&call, attempts, within))
+    }
+
+    fn time_of(&self, call: &Call<'_>) -> Duration {
+        call.within.unwrap_or(self.operation_timeout).min(FAR)
     }
 
     /// Makes one attempt; fails only if the store is closed meanwhile.
@@ -310,6 +321,23 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.pool.close();
     }
+}
+
+/// The endpoints of a configuration, those that it leaves to the DNS included.
+#[cfg(feature = "srv")]
+async fn endpoints(config: &EtcdConfig, environment: &Environment) -> Result<Vec<String>> {
+    match &config.discovery_srv {
+        // Boxed, as it is large and rare.
+        Some(domain) => Box::pin(discover(domain, config)).await,
+        None => config.resolve_endpoints(environment),
+    }
+}
+
+/// The endpoints of a configuration, which has been refused if it leaves them to the DNS.
+#[cfg(not(feature = "srv"))]
+#[expect(clippy::unused_async, reason = "as with the feature")]
+async fn endpoints(config: &EtcdConfig, environment: &Environment) -> Result<Vec<String>> {
+    config.resolve_endpoints(environment)
 }
 
 /// Logs in where that is asked for, so that a wrong password is told before the store is used.

@@ -13,6 +13,8 @@ mod node;
 mod nodes;
 mod opener;
 mod pool;
+#[cfg(feature = "srv")]
+mod srv;
 mod state;
 mod sync;
 mod wire;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use keyval::{ChangeStream, KeyRange, ListOptions, Result, Revision, WatchOptions, Watcher};
+use keyval::{
+    ChangeStream, Consistency, KeyRange, ListOptions, Result, Revision, WatchOptions, Watcher,
+};
 
 use crate::connection::Client;
 use crate::convert;
@@ -24,9 +26,11 @@ impl Watcher for EtcdStore {
         let present = match after {
             // The store is at least there, which is all that has to be known.
             Some(after) if after <= newest && !client.nodes()?.current().logs_in() => newest,
-            // Of a login, some versions call it a denial if a watch shows a token whose time is
-            // over; a read renews that before.
-            _ => present(client, range).await?,
+            // As far as one member knows, which it does without a leader too: where the store has gone
+            // on, the answer to the creation says so. Of a login, some versions call it a denial if
+            // a watch shows a token whose time is over; a read renews that before.
+            Some(_) => present(client, range, Consistency::Serializable).await?,
+            None => present(client, range, Consistency::Linearizable).await?,
         };
         let plan = Plan {
             range: Arc::new(range.clone()),
@@ -51,10 +55,12 @@ impl Watcher for EtcdStore {
     }
 }
 
-/// The present revision, read so that every later write has a higher one.
-async fn present(client: &Client, range: &KeyRange) -> Result<Revision> {
+/// The present revision; by a linearizable read, every later write has a higher one.
+async fn present(client: &Client, range: &KeyRange, consistency: Consistency) -> Result<Revision> {
     // Counting one key costs next to nothing, and needs no permission beyond the range's own.
-    let options = ListOptions::default().count_only();
+    let options = ListOptions::default()
+        .count_only()
+        .with_consistency(consistency);
     let reply = client
         .call(Call::read("watch", range), |node| {
             let mut kv = node.kv.clone();

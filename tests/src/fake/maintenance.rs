@@ -1,4 +1,5 @@
-//! The status; nothing else of maintenance is asked of this server.
+//! The status, and a snapshot that is none of the store's; nothing else of maintenance is asked of
+//! this server.
 
 use async_trait::async_trait;
 use etcd_client::proto::{
@@ -7,10 +8,13 @@ use etcd_client::proto::{
     PbMaintenanceService, PbMoveLeaderRequest, PbMoveLeaderResponse, PbSnapshotRequest,
     PbSnapshotResponse, PbStatusRequest, PbStatusResponse,
 };
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use crate::fake::server::FakeEtcd;
+
+/// How much of a snapshot etcd sends at a time.
+const PART: usize = 32 * 1024;
 
 fn unknown<T>() -> Result<Response<T>, Status> {
     Err(Status::unimplemented("unknown method"))
@@ -64,7 +68,17 @@ impl PbMaintenanceService for FakeEtcd {
         &self,
         _: Request<PbSnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        unknown()
+        let parts: Vec<_> = self
+            .snapshot
+            .chunks(PART)
+            .map(|part| {
+                Ok(PbSnapshotResponse {
+                    blob: part.to_vec(),
+                    ..PbSnapshotResponse::default()
+                })
+            })
+            .collect();
+        Ok(Response::new(stream::iter(parts).boxed()))
     }
 
     async fn move_leader(

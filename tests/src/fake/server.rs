@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use etcd_client::proto::{
     PbKvServer, PbLeaseServer, PbMaintenanceServer, PbResponseHeader, PbWatchServer,
 };
@@ -26,6 +27,7 @@ use crate::fake::wire;
 pub struct FakeEtcd {
     pub(crate) store: Memory,
     pub(crate) version: &'static str,
+    pub(crate) snapshot: Bytes,
     /// Whether the changes of a new watch come before the word that it was created.
     pub(crate) announces_late: bool,
 }
@@ -37,8 +39,16 @@ impl FakeEtcd {
         Self {
             store: Memory::new(),
             version,
+            snapshot: Bytes::new(),
             announces_late: false,
         }
+    }
+
+    /// Sends this, whatever it is, to those who ask for a snapshot; nothing by default.
+    #[must_use]
+    pub fn with_snapshot(mut self, snapshot: impl Into<Bytes>) -> Self {
+        self.snapshot = snapshot.into();
+        self
     }
 
     /// The same server, but what a new watch has to deliver comes before the word that it was
