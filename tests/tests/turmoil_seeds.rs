@@ -136,7 +136,9 @@ async fn compactions(data: &Memory, mut random: Rng) -> usize {
         sleep(Duration::from_millis(random.u64(..1000))).await;
         let status = data.status().await.expect("no network lies before it");
         let present = status.revision.expect("it has one").get();
-        let to = Revision::new(present - random.u64(..10).min(present - 1));
+        // Not what the truth has had no time to read.
+        let behind = random.u64(5..15);
+        let to = Revision::new(present.saturating_sub(behind).max(1));
         // Refused if it has gone further already.
         drop(data.compact(to).await);
     }
