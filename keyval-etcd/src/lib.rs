@@ -22,5 +22,7 @@ pub use crate::admin::{
 };
 pub use crate::config::EtcdConfig;
 pub use crate::connection::{Connection, ConnectionState, EndpointFailure};
+#[doc(hidden)]
+pub use crate::connection::{Io, Open};
 pub use crate::connector::EtcdConnector;
 pub use crate::store::EtcdStore;

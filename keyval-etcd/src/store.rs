@@ -8,7 +8,7 @@ use keyval_config::Environment;
 
 use crate::admin::EtcdAdmin;
 use crate::config::EtcdConfig;
-use crate::connection::{Client, Connection};
+use crate::connection::{Client, Connection, Open};
 use crate::lease::Renewals;
 use crate::watch::{Hub, requested_progress_is_exact};
 
@@ -96,7 +96,24 @@ impl EtcdStore {
         environment: &Environment,
         filter: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
     ) -> Result<Self> {
-        let client = Client::connect(config, environment, Arc::new(filter)).await?;
+        let client = Client::connect(config, environment, Arc::new(filter), None).await?;
+        Ok(Self::over(client, config))
+    }
+
+    /// As [`connect`](Self::connect), over connections that are opened by the caller, in plain text:
+    /// those of a network that is simulated.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), and [`Error::Invalid`](keyval::Error::Invalid) for a
+    /// configuration with TLS.
+    ///
+    /// # Cancel safety
+    /// Dropping the future abandons the connections.
+    #[doc(hidden)]
+    pub async fn connect_through(config: &EtcdConfig, open: Arc<Open>) -> Result<Self> {
+        let environment = Environment::process();
+        let filter = Arc::new(|url: &str| Some(url.to_owned()));
+        let client = Client::connect(config, &environment, filter, Some(open)).await?;
         Ok(Self::over(client, config))
     }
 

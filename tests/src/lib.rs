@@ -14,6 +14,7 @@ pub mod proxy;
 mod pump;
 mod ready;
 pub mod replica;
+pub mod simulation;
 pub mod tls;
 mod watchdog;
 

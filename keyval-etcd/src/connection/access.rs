@@ -4,11 +4,12 @@ use std::future::Future;
 use std::sync::Arc;
 
 use etcd_client::{AuthClient, Channel as StubChannel};
-use keyval::Result;
+use keyval::{Error, Result};
 use tonic::transport::Channel;
 
 use crate::config::{EtcdConfig, Transport};
 use crate::connection::endpoint::Scheme;
+use crate::connection::opener::Open;
 use crate::login::Login;
 use crate::tls::Tls;
 
@@ -16,6 +17,8 @@ use crate::tls::Tls;
 #[derive(Clone, Default)]
 pub(crate) struct Access {
     pub(crate) tls: Option<Arc<Tls>>,
+    /// What opens them; the operating system if it is none.
+    pub(crate) opener: Option<Arc<Open>>,
     login: Option<Arc<Login>>,
 }
 
@@ -25,13 +28,22 @@ impl Access {
     /// # Errors
     /// [`keyval::Error::Invalid`] for keys that do not go with each other or with the endpoints, and
     /// for files of no use.
-    pub(crate) async fn new(config: &EtcdConfig, endpoints: &[String]) -> Result<Self> {
+    pub(crate) async fn new(
+        config: &EtcdConfig,
+        endpoints: &[String],
+        opener: Option<Arc<Open>>,
+    ) -> Result<Self> {
         let tls = match config.transport(endpoints)? {
             Transport::Plain => None,
+            Transport::Tls if opener.is_some() => {
+                return Err(Error::invalid(
+                    "connections that are opened elsewhere are in plain text: leave out TLS",
+                ));
+            }
             Transport::Tls => Some(Arc::new(Tls::load(config).await?)),
         };
         let login = Login::new(config).map(Arc::new);
-        Ok(Self { tls, login })
+        Ok(Self { tls, opener, login })
     }
 
     /// How every endpoint is reached, whatever it says itself.

@@ -17,6 +17,7 @@ use crate::connection::endpoint::{Endpoint, not_an_endpoint};
 use crate::connection::monitor::{Held, look_after};
 use crate::connection::node::Node;
 use crate::connection::nodes::Nodes;
+use crate::connection::opener::Open;
 use crate::connection::pool::{Pool, first_to_answer};
 #[cfg(feature = "srv")]
 use crate::connection::srv::discover;
@@ -50,6 +51,7 @@ impl Client {
         config: &EtcdConfig,
         environment: &Environment,
         filter: EndpointFilter,
+        opener: Option<Arc<Open>>,
     ) -> Result<Self> {
         config.check()?;
         let mut parsed = Vec::new();
@@ -57,7 +59,7 @@ impl Client {
         for (at, endpoint) in endpoints.iter().enumerate() {
             parsed.push(Endpoint::parse(endpoint).map_err(|why| not_an_endpoint(at, why))?);
         }
-        let access = Access::new(config, &endpoints).await?;
+        let access = Access::new(config, &endpoints, opener).await?;
         let mut nodes = Vec::new();
         for endpoint in parsed {
             nodes.push(Arc::new(Node::new(endpoint, config, &access).await?));

@@ -18,6 +18,7 @@ use tower_service::Service;
 
 use crate::connection::endpoint::Endpoint;
 use crate::connection::health::Health;
+use crate::connection::opener::Open;
 use crate::connection::wire::Wire;
 use crate::tls::Tls;
 
@@ -27,6 +28,8 @@ pub(crate) struct Dialer {
     pub(crate) endpoint: Arc<Endpoint>,
     /// What encrypts them; none for plain text.
     pub(crate) tls: Option<Arc<Tls>>,
+    /// What opens them; the operating system if it is none.
+    pub(crate) opener: Option<Arc<Open>>,
     /// Set once the server has ended a connection in plain text without a word.
     pub(crate) wordless: Arc<AtomicBool>,
     /// How long opening may take.
@@ -107,6 +110,10 @@ impl Dialer {
     }
 
     async fn dial_wire(&self) -> io::Result<Wire> {
+        if let Some(open) = &self.opener {
+            let Endpoint { host, port, .. } = &*self.endpoint;
+            return Ok(Wire::Given(open(host.clone(), *port).await?));
+        }
         let stream = self.dial_tcp().await?;
         match &self.tls {
             Some(tls) => Ok(Wire::Tls(Box::new(

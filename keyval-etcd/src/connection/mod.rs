@@ -11,6 +11,7 @@ mod health;
 mod monitor;
 mod node;
 mod nodes;
+mod opener;
 mod pool;
 #[cfg(feature = "srv")]
 mod srv;
@@ -20,4 +21,5 @@ mod wire;
 
 pub(crate) use self::client::{Client, StubResult};
 pub(crate) use self::node::Node;
+pub use self::opener::{Io, Open};
 pub use self::state::{Connection, ConnectionState, EndpointFailure};

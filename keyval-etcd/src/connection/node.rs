@@ -74,6 +74,7 @@ impl Node {
         let dialer = |lines| Dialer {
             endpoint: endpoint.clone(),
             tls: access.tls.clone(),
+            opener: access.opener.clone(),
             wordless: wordless.clone(),
             within: config.dial_timeout,
             lines,

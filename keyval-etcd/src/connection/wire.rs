@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::connection::opener::Io;
 use crate::tls::TlsStream;
 
 /// The head of a frame of HTTP/2. A server that expects TLS may say less before it goes: an alert.
@@ -25,6 +26,8 @@ pub(crate) enum Wire {
         heard: usize,
     },
     Tls(Box<TlsStream>),
+    /// Opened elsewhere.
+    Given(Box<dyn Io>),
 }
 
 /// Why a connection ended before it had begun, as far as that can be known: a server that expects
@@ -73,6 +76,7 @@ impl AsyncRead for Wire {
                 done
             }
             Self::Tls(stream) => ready!(Pin::new(stream).poll_read(cx, buffer)),
+            Self::Given(stream) => ready!(Pin::new(stream).poll_read(cx, buffer)),
         };
         Poll::Ready(self.noted(done))
     }
@@ -87,6 +91,7 @@ impl AsyncWrite for Wire {
         let done = match &mut *self {
             Self::Plain { stream, .. } => ready!(Pin::new(stream).poll_write(cx, bytes)),
             Self::Tls(stream) => ready!(Pin::new(stream).poll_write(cx, bytes)),
+            Self::Given(stream) => ready!(Pin::new(stream).poll_write(cx, bytes)),
         };
         Poll::Ready(self.noted(done))
     }
@@ -99,6 +104,7 @@ impl AsyncWrite for Wire {
         let done = match &mut *self {
             Self::Plain { stream, .. } => ready!(Pin::new(stream).poll_write_vectored(cx, buffers)),
             Self::Tls(stream) => ready!(Pin::new(stream).poll_write_vectored(cx, buffers)),
+            Self::Given(stream) => ready!(Pin::new(stream).poll_write_vectored(cx, buffers)),
         };
         Poll::Ready(self.noted(done))
     }
@@ -107,6 +113,7 @@ impl AsyncWrite for Wire {
         match self {
             Self::Plain { stream, .. } => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Given(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -114,6 +121,7 @@ impl AsyncWrite for Wire {
         match &mut *self {
             Self::Plain { stream, .. } => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Given(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -121,6 +129,7 @@ impl AsyncWrite for Wire {
         match &mut *self {
             Self::Plain { stream, .. } => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Given(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

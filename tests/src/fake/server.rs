@@ -28,6 +28,8 @@ pub struct FakeEtcd {
     pub(crate) store: Memory,
     pub(crate) version: &'static str,
     pub(crate) snapshot: Bytes,
+    /// Whether the changes of a new watch come before the word that it was created.
+    pub(crate) announces_late: bool,
 }
 
 impl FakeEtcd {
@@ -38,6 +40,7 @@ impl FakeEtcd {
             store: Memory::new(),
             version,
             snapshot: Bytes::new(),
+            announces_late: false,
         }
     }
 
@@ -45,6 +48,14 @@ impl FakeEtcd {
     #[must_use]
     pub fn with_snapshot(mut self, snapshot: impl Into<Bytes>) -> Self {
         self.snapshot = snapshot.into();
+        self
+    }
+
+    /// The same server, but what a new watch has to deliver comes before the word that it was
+    /// created. etcd itself keeps the order; what stands between may not.
+    #[must_use]
+    pub fn announcing_late(mut self) -> Self {
+        self.announces_late = true;
         self
     }
 

@@ -127,12 +127,18 @@ impl Watching {
                     ..self.answer().await?
                 };
                 // What happened up to then comes before it.
-                while let Some((id, next)) = poll_fn(|cx| Poll::Ready(self.ready(cx))).await {
-                    self.happened(id, next).await?;
-                }
+                self.flush().await?;
                 self.send(answer).await
             }
         }
+    }
+
+    /// Sends all that has happened.
+    async fn flush(&mut self) -> Option<()> {
+        while let Some((id, next)) = poll_fn(|cx| Poll::Ready(self.ready(cx))).await {
+            self.happened(id, next).await?;
+        }
+        Some(())
     }
 
     fn ready(&mut self, cx: &mut Context<'_>) -> Option<(i64, Option<StoreResult<Changes>>)> {
@@ -162,6 +168,9 @@ impl Watching {
         match watch {
             Ok(changes) => {
                 self.watchers.insert(id, changes);
+                if self.server.announces_late {
+                    self.flush().await?;
+                }
                 self.send(created).await
             }
             // etcd accepts such a watch, and then ends it.
