@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::etcd::{self, Etcd};
-use crate::shell::{cargo, run};
+use crate::shell::{cargo, command, root, run};
 
 /// How to use this command.
 pub(crate) const HELP: &str = "\
@@ -35,8 +35,17 @@ pub(crate) fn soak(arguments: &[String]) -> Result<()> {
 
 /// Runs the soak on this etcd.
 pub(crate) fn run_on(etcd: &Etcd, arguments: &[String]) -> Result<()> {
-    let mut command = cargo(&["run", "-p", "keyval-tests", "--bin", "soak", "--"]);
-    command.args(arguments);
+    // As the tests are built, so that nothing is built twice.
+    run(cargo(&[
+        "build",
+        "--workspace",
+        "--all-features",
+        "--bin",
+        "soak",
+    ]))?;
+    let program = root().join("target/debug/soak");
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut command = command(&program.to_string_lossy(), &arguments);
     etcd.pass_to(&mut command);
     run(command)
 }

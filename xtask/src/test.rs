@@ -253,7 +253,7 @@ impl Run {
             }
         };
         println!("{image}");
-        let mut command = cargo(&["test", "--package", "keyval-tests", "--all-features"]);
+        let mut command = cargo(&["test", "--workspace", "--all-features"]);
         command.args(["--test", "containers"]);
         self.tests_with(Some(&image), command)
     }
@@ -268,7 +268,7 @@ impl Run {
             }
             println!("{etcd}");
             tested.push(etcd.version().to_owned());
-            let mut command = cargo(&["test", "--package", "keyval-tests", "--all-features"]);
+            let mut command = cargo(&["test", "--workspace", "--all-features"]);
             command.arg("--no-fail-fast");
             for test in CONTRACT {
                 command.args(["--test", test]);

@@ -160,6 +160,8 @@ pub(crate) struct Demux {
     /// Never used again: a server may still send what it kept for an ended watch.
     next_number: i64,
     pending: VecDeque<Pending>,
+    /// Since when creations have been seen to wait without any of them being answered.
+    waiting: Option<Instant>,
     requests: VecDeque<Request>,
     /// When watches that want word have waited too long, at the earliest.
     dues: BinaryHeap<Reverse<(Instant, Token)>>,
@@ -186,6 +188,7 @@ impl Demux {
             numbers: HashMap::new(),
             next_number: 1,
             pending: VecDeque::new(),
+            waiting: None,
             requests: VecDeque::new(),
             dues: BinaryHeap::new(),
             heard: now,
@@ -301,6 +304,13 @@ impl Demux {
             let next = self.overdue(token, now);
             self.dues.extend(next.map(|due| Reverse((due, token))));
         }
+        // A creation can go unanswered while others hear a lot. The answer to a probe stands behind
+        // that to the creation, so that it does not come either.
+        if self.pending.is_empty() {
+            self.waiting = None;
+        } else if now >= *self.waiting.get_or_insert(now) + QUIET {
+            self.probe(now);
+        }
         if now >= self.heard + QUIET {
             self.probe(now);
         }
@@ -311,7 +321,7 @@ impl Demux {
     pub(crate) fn due(&self) -> Instant {
         let quiet = match self.probed {
             Some(probed) => probed + STUCK,
-            None => self.heard + QUIET,
+            None => self.waiting.unwrap_or(self.heard).min(self.heard) + QUIET,
         };
         match self.dues.peek() {
             Some(&Reverse((due, _))) => due.min(quiet),
@@ -385,7 +395,9 @@ impl Demux {
         response: &PbWatchResponse,
         now: Instant,
     ) -> Result<(), etcd_client::Error> {
-        let (token, id) = match self.pending.pop_front() {
+        let answered = self.pending.pop_front();
+        self.waiting = (!self.pending.is_empty()).then_some(now);
+        let (token, id) = match answered {
             Some(Pending::Watch { token, id }) => (token, id),
             Some(Pending::Probe { id }) => {
                 self.probed = None;

@@ -567,6 +567,22 @@ fn a_stream_that_does_not_answer_at_all_is_stuck() {
 }
 
 #[test]
+fn a_creation_that_is_never_answered_is_found_out_although_others_hear_a_lot() {
+    let mut bench = Bench::new();
+    let _busy = bench.live(1, 3, 3, None);
+    let _lost = bench.watch(2, 3, None);
+    let step = Duration::from_secs(5);
+    let mut revision = 3;
+    let stuck = (0..30).any(|_| {
+        revision += 1;
+        bench.hear(events(1, vec![put("a/x", revision)]));
+        bench.requests();
+        !bench.wait(step)
+    });
+    assert!(stuck);
+}
+
+#[test]
 fn word_for_everybody_at_the_finest_does_not_stop_time() {
     let mut bench = Bench::new();
     let _reader = bench.live(1, 3, 3, Some(Duration::from_nanos(1)));
