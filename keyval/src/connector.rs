@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::future::Future;
 
 use crate::error::Result;
+use crate::hosting::Hosting;
 use crate::store::ManagedStore;
 
 /// Connects to one kind of store; what a backend offers to plugin hosts.
@@ -33,4 +34,20 @@ pub trait Connector: Send + Sync + 'static {
     /// # Cancel safety
     /// Dropping the future abandons the connection.
     fn connect(config: &Self::Config) -> impl Future<Output = Result<Self::Store>> + Send;
+
+    /// Where the store is, for a line of a log: its endpoints, without secrets. By default there is
+    /// nothing to say.
+    #[must_use]
+    fn target(config: &Self::Config) -> Option<String> {
+        let _ = config;
+        None
+    }
+
+    /// What the configuration says to a plugin host; the defaults, unless the backend's
+    /// configuration has keys for it.
+    #[must_use]
+    fn hosting(config: &Self::Config) -> Hosting {
+        let _ = config;
+        Hosting::default()
+    }
 }

@@ -154,6 +154,8 @@ pub enum ResyncCause {
     HistoryChanged,
     /// The store cannot show whether its history is still the one that was delivered.
     Unverified,
+    /// Somebody asked for it, although nothing was lost.
+    Requested,
 }
 
 impl ResyncCause {
@@ -165,6 +167,7 @@ impl ResyncCause {
             Self::Compacted => "compacted",
             Self::HistoryChanged => "history_reset",
             Self::Unverified => "unverified",
+            Self::Requested => "requested",
         }
     }
 }

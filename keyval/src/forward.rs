@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::broker::Broker;
 use crate::capability::Capabilities;
+use crate::connection::Connection;
 use crate::entry::Entry;
 use crate::error::Result;
 use crate::key::Key;
@@ -97,6 +98,10 @@ macro_rules! forward {
         impl<M: Maintenance + ?Sized> Maintenance for $pointer<M> {
             async fn status(&self) -> Result<StoreStatus> {
                 (**self).status().await
+            }
+
+            fn connection(&self) -> Option<Connection> {
+                (**self).connection()
             }
 
             async fn compact(&self, to: Revision) -> Result<()> {

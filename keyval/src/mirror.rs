@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures::stream::{Stream, StreamExt};
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use tokio::sync::watch;
 
 use crate::entry::{Change, Changes, Entry, ResyncCause, Snapshot, Update};
@@ -346,6 +347,56 @@ impl<V> MirrorSnapshot<V> {
         bounds: impl RangeBounds<Key>,
     ) -> impl DoubleEndedIterator<Item = &Entry<Arc<V>>> {
         self.entries.range(bounds).map(|(_, entry)| &**entry)
+    }
+
+    /// The changes that lead from an earlier copy to this one, in key order, each with what stood
+    /// there before.
+    ///
+    /// What two copies of one mirror share is not looked at, so that this is quick however large
+    /// they are.
+    ///
+    /// # Examples
+    /// ```
+    /// # use futures::{StreamExt, TryStreamExt};
+    /// # use keyval::{BrokerExt, Change, FollowOptions, KeyRange, Memory, follow, mirror};
+    /// # tokio_test::block_on(async {
+    /// let store = Memory::new();
+    /// let (copy, writer) = mirror();
+    /// let mut feed = writer.feed(follow(store.clone(), KeyRange::all(), FollowOptions::default()));
+    /// feed.try_next().await?;
+    /// let earlier = copy.snapshot();
+    /// for value in ["info", "debug"] {
+    ///     store.put("config/log", value).await?;
+    ///     feed.try_next().await?;
+    /// }
+    /// let changes = copy.snapshot().changes_since(&earlier);
+    /// assert_eq!(changes.len(), 1, "two puts of one key are one change");
+    /// assert!(changes[0].prev().is_none());
+    /// # Ok::<(), keyval::Error>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn changes_since(&self, earlier: &Self) -> Vec<Change<Arc<V>>>
+    where
+        V: PartialEq,
+    {
+        let changes = earlier.entries.diff(&self.entries);
+        let changes = changes.filter_map(|change| match change {
+            DiffItem::Add(_, entry) => Some(Change::Put {
+                entry: (**entry).clone(),
+                prev: None,
+            }),
+            // Also where a value does not even equal itself, as with a NaN in it.
+            DiffItem::Update { old, new } if Arc::ptr_eq(old.1, new.1) => None,
+            DiffItem::Update { old, new } => Some(Change::Put {
+                entry: (**new.1).clone(),
+                prev: Some((**old.1).clone()),
+            }),
+            DiffItem::Remove(key, entry) => Some(Change::Delete {
+                key: key.clone(),
+                prev: Some((**entry).clone()),
+            }),
+        });
+        changes.collect()
     }
 
     /// How many entries there are.

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use crate::broker::Broker;
+use crate::connection::Connection;
 use crate::error::Result;
 use crate::lease::Leases;
 use crate::revision::Revision;
@@ -56,6 +57,12 @@ pub trait Maintenance: Send + Sync + 'static {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     async fn status(&self) -> Result<StoreStatus>;
+
+    /// Whether the store is connected, now and from now on; `None` if it has no connection to lose,
+    /// or cannot tell. Then its operations and [`status`](Self::status) are all that tells.
+    ///
+    /// An outage is told as it happens, and counted however short it is.
+    fn connection(&self) -> Option<Connection>;
 
     /// Gives up the history before this revision: reads and watches further back fail with
     /// [`Error::Compacted`](crate::Error::Compacted) from then on. The present state, and the state

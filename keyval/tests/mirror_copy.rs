@@ -145,6 +145,61 @@ fn a_snapshot_never_changes() {
 }
 
 #[test]
+fn the_changes_between_two_snapshots_are_exactly_what_differs() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (copy, mut writer) = mirror();
+    let many = (0..500).map(|i| entry(&format!("{i:04}"), "0", 1));
+    writer.apply(resync(1, ResyncCause::Initial, many.collect()));
+    let mut earlier = copy.snapshot();
+    for at in 2..1000 {
+        let key = format!("{:04}", random.u32(..600));
+        writer.apply(match random.bool() {
+            true => put(&key, &at.to_string(), at),
+            false => Update::Changes(Changes {
+                revision: Revision::new(at),
+                changes: vec![Change::Delete {
+                    key: Key::from(key),
+                    prev: None,
+                }],
+            }),
+        });
+        if random.u32(..10) > 0 {
+            continue;
+        }
+        let now = copy.snapshot();
+        let mut expected = Vec::new();
+        for key in (0..600).map(|i| Key::from(format!("{i:04}"))) {
+            let (old, new) = (earlier.get(&key).cloned(), now.get(&key).cloned());
+            match (old, new) {
+                (old, new) if old == new => {}
+                (prev, Some(entry)) => expected.push(Change::Put { entry, prev }),
+                (prev, None) => expected.push(Change::Delete { key, prev }),
+            }
+        }
+        assert_eq!(now.changes_since(&earlier), expected, "at {at}");
+        earlier = now;
+    }
+}
+
+#[test]
+fn a_value_that_does_not_equal_itself_is_no_change_where_nothing_happened() {
+    let (copy, mut writer) = mirror();
+    let not_a_number = |key: &str, at: u64| entry(key, "", at).map(|_| f64::NAN);
+    let change = |entry: Entry<f64>| Changes {
+        revision: entry.modified,
+        changes: vec![Change::Put { entry, prev: None }],
+    };
+    writer.apply(Update::Changes(change(not_a_number("a", 1))));
+    let earlier = copy.snapshot();
+    writer.apply(Update::Changes(change(not_a_number("b", 2))));
+    let changes = copy.snapshot().changes_since(&earlier);
+    let keys: Vec<_> = changes.iter().map(Change::key).collect();
+    assert_eq!(keys, [&"b"]);
+}
+
+#[test]
 fn readers_never_see_half_of_a_resync() {
     let (copy, mut writer) = mirror();
     let all =

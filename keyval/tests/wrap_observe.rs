@@ -6,7 +6,7 @@ mod wrap_support;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -15,6 +15,7 @@ use keyval::{
     Revision, StoreExt, Txn, WatchOptions, Watcher,
 };
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use tracing::Dispatch;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
@@ -273,8 +274,14 @@ impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Writer {
     }
 }
 
+/// Held for as long as the tests run: where there is one subscriber alone, a span or event that a test
+/// without any meets first is switched off for that one, too.
+static ANOTHER: LazyLock<Dispatch> =
+    LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
+
 async fn traced<F: Future<Output = ()>>(test: F) -> Vec<String> {
     use tracing::instrument::WithSubscriber;
+    LazyLock::force(&ANOTHER);
     let writer = Writer::default();
     let subscriber = tracing_subscriber::registry().with(writer.clone());
     test.with_subscriber(subscriber).await;

@@ -61,7 +61,7 @@ pub(super) struct Known {
     marks: Option<HashMap<u64, Mark, FixedState>>,
     /// The bytes of the values behind the marks.
     bytes: usize,
-    /// The keys changed last, the latest at the back.
+    /// Of a large range, and of one that may soon be, the keys changed last, the latest at the back.
     witnesses: VecDeque<Witness>,
     /// The latest revisions that changed the range, the latest at the back; complete from `since`.
     recent: VecDeque<Past>,
@@ -154,16 +154,18 @@ impl Known {
             map.extend(marks);
             known.marks = Some(map);
         }
-        let mut latest: Vec<&Entry> = entries.iter().collect();
-        if latest.len() > limits.witnesses {
-            latest.select_nth_unstable_by_key(limits.witnesses, |entry| {
-                std::cmp::Reverse(entry.modified)
-            });
-            latest.truncate(limits.witnesses);
-        }
-        latest.sort_unstable_by_key(|entry| entry.modified);
-        for entry in latest {
-            known.testify(&entry.key, Some(entry));
+        if known.may_be_large() {
+            let mut latest: Vec<&Entry> = entries.iter().collect();
+            if latest.len() > limits.witnesses {
+                latest.select_nth_unstable_by_key(limits.witnesses, |entry| {
+                    std::cmp::Reverse(entry.modified)
+                });
+                latest.truncate(limits.witnesses);
+            }
+            latest.sort_unstable_by_key(|entry| entry.modified);
+            for entry in latest {
+                known.testify(&entry.key, Some(entry));
+            }
         }
         known
     }
@@ -228,12 +230,14 @@ impl Known {
 
     /// Takes in changes that are new, heard by this listener.
     pub(super) fn record(&mut self, echo: &mut Echo, changes: &Changes) {
+        let mut digest = 0_u64;
         for change in &changes.changes {
+            let one = self.change_digest(change);
+            digest = digest.wrapping_add(one);
             match change {
-                Change::Put { entry, .. } => self.record_put(entry),
+                Change::Put { entry, .. } => self.record_put(entry, one),
                 Change::Delete { key, .. } => self.record_delete(key),
             }
-            self.testify(change.key(), change.entry());
         }
         if let Some(marks) = &self.marks {
             self.count = marks.len() as u64;
@@ -241,11 +245,17 @@ impl Known {
                 self.marks = None;
             }
         }
+        if self.may_be_large() {
+            let before = changes.changes.len().saturating_sub(self.limits.witnesses);
+            for change in &changes.changes[before..] {
+                self.testify(change.key(), change.entry());
+            }
+        }
         if !changes.is_progress() {
             self.recent.push_back(Past {
                 revision: changes.revision,
                 changes: changes.changes.len(),
-                digest: self.digest(changes),
+                digest,
             });
             self.trim();
         }
@@ -319,21 +329,29 @@ impl Known {
         }
     }
 
-    fn record_put(&mut self, entry: &Entry) {
+    /// Whether the range is large, or halfway to it: its witnesses are there when they are needed.
+    fn may_be_large(&self) -> bool {
+        self.marks.as_ref().is_none_or(|marks| {
+            marks.len() > self.limits.exact_keys / 2 || self.bytes > EXACT_BYTES / 2
+        })
+    }
+
+    fn record_put(&mut self, entry: &Entry, digest: u64) {
         if entry.is_new() {
             self.count += 1;
         }
-        let (key, mark) = (self.hash(&entry.key), self.mark(entry));
         if let Some(marks) = &mut self.marks {
-            let before = marks.insert(key, mark).map_or(0, |mark| mark.size);
-            self.bytes = self.bytes + mark.size - before;
+            let size = entry.value.len();
+            let key = self.hasher.hash_one(&entry.key);
+            let before = marks.insert(key, Mark { digest, size });
+            self.bytes = self.bytes + size - before.map_or(0, |mark| mark.size);
         }
     }
 
     fn record_delete(&mut self, key: &Key) {
         self.count = self.count.saturating_sub(1);
-        let key = self.hash(key);
         if let Some(marks) = &mut self.marks {
+            let key = self.hasher.hash_one(key);
             let before = marks.remove(&key).map_or(0, |mark| mark.size);
             self.bytes -= before;
         }
@@ -398,11 +416,18 @@ impl Known {
 
     /// A digest of changes that does not depend on their order within the revision.
     fn digest(&self, changes: &Changes) -> u64 {
-        let digests = changes.changes.iter().map(|change| match change {
+        let digests = changes
+            .changes
+            .iter()
+            .map(|change| self.change_digest(change));
+        digests.fold(0, u64::wrapping_add)
+    }
+
+    fn change_digest(&self, change: &Change) -> u64 {
+        match change {
             Change::Put { entry, .. } => self.entry_digest(entry, true),
             Change::Delete { key, .. } => !self.hash(key),
-        });
-        digests.fold(0, u64::wrapping_add)
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::task::yield_now;
 
 use crate::broker::Broker;
 use crate::capability::Capabilities;
+use crate::connection::Connection;
 use crate::entry::Entry;
 use crate::error::{Error, Result};
 use crate::key::Key;
@@ -265,6 +266,10 @@ impl Maintenance for Memory {
             status.size = Some(state.size);
             Ok(status)
         })
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        None
     }
 
     async fn compact(&self, to: Revision) -> Result<()> {

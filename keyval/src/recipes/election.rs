@@ -13,8 +13,7 @@ use crate::range::KeyRange;
 use crate::recipes::fence::FencingToken;
 use crate::recipes::leaders::{Leader, Leaders};
 use crate::recipes::loss::Loss;
-use crate::recipes::place::Place;
-use crate::recipes::queue::{Entered, Queue};
+use crate::recipes::queue::{Entered, Place, Queue};
 use crate::recipes::session::Session;
 use crate::txn::{Compare, Op, Txn};
 

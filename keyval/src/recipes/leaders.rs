@@ -14,7 +14,7 @@ use crate::follow::Follow;
 use crate::key::Key;
 use crate::range::Prefix;
 use crate::recipes::fence::FencingToken;
-use crate::recipes::members;
+use crate::recipes::queue::members;
 use crate::store::Store;
 
 /// One who leads, as everyone sees it.

@@ -10,8 +10,7 @@ use crate::error::Result;
 use crate::key::Key;
 use crate::recipes::fence::FencingToken;
 use crate::recipes::loss::Loss;
-use crate::recipes::place::Place;
-use crate::recipes::queue::Queue;
+use crate::recipes::queue::{Place, Queue};
 use crate::recipes::session::Session;
 use crate::txn::Compare;
 

@@ -7,12 +7,9 @@ mod keeper;
 mod leaders;
 mod lock;
 mod loss;
-mod members;
 mod once;
-mod place;
 mod queue;
 mod session;
-mod spot;
 
 pub use crate::recipes::election::{Election, Leadership};
 pub use crate::recipes::fence::FencingToken;

@@ -11,8 +11,12 @@ use futures::stream::{self, Stream, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::connection::{Connection, ConnectionReporter, EndpointFailure};
 use crate::error::{Error, Outcome, Result};
 use crate::testing::operation::Operation;
+
+/// What the connection of a faulty store says it is connected to.
+const ENDPOINT: &str = "the store behind the faults";
 
 /// One failure to come: the error, and whether the operation is carried out all the same.
 ///
@@ -117,6 +121,7 @@ struct Shared {
     faults: Mutex<VecDeque<Due>>,
     calls: watch::Sender<[u64; Operation::COUNT]>,
     watches: AtomicUsize,
+    connection: ConnectionReporter,
 }
 
 /// A fault that is due for the next so many calls.
@@ -153,6 +158,7 @@ impl FaultControl {
                 faults: Mutex::new(VecDeque::new()),
                 calls: watch::Sender::new([0; Operation::COUNT]),
                 watches: AtomicUsize::new(0),
+                connection: ConnectionReporter::connected_to(ENDPOINT),
             }),
         }
     }
@@ -165,6 +171,8 @@ impl FaultControl {
             state.reach = Reach::Cut;
             state.cuts += 1;
         });
+        let cause = EndpointFailure::new(ENDPOINT, "it was cut off");
+        self.shared.connection.disconnected(vec![cause]);
     }
 
     /// Lets every later call hang until [`heal`](Self::heal), upon which it is carried out, or
@@ -195,6 +203,7 @@ impl FaultControl {
                 ..State::default()
             };
         });
+        self.shared.connection.connected(ENDPOINT);
     }
 
     /// Fails the next calls of whatever operation, so many times.
@@ -286,6 +295,14 @@ impl FaultControl {
         self.shared
             .calls
             .send_modify(|calls| calls[operation as usize] += 1);
+    }
+
+    pub(crate) fn connection(&self) -> Connection {
+        self.shared.connection.subscribe()
+    }
+
+    pub(crate) fn closed(&self) {
+        self.shared.connection.closed();
     }
 
     /// The number of cuts so far, with which a stream is opened.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::broker::Broker;
 use crate::capability::Capabilities;
+use crate::connection::Connection;
 use crate::entry::Entry;
 use crate::error::{Error, Outcome, Result};
 use crate::key::Key;
@@ -194,6 +195,11 @@ impl<S: Maintenance> Maintenance for Faulty<S> {
         self.control.call(Operation::Status, call).await
     }
 
+    /// Tells of every cut; what hangs or falls silent, no connection tells.
+    fn connection(&self) -> Option<Connection> {
+        Some(self.control.connection())
+    }
+
     async fn compact(&self, to: Revision) -> Result<()> {
         let call = self.inner.compact(to);
         self.control.call(Operation::Compact, call).await
@@ -201,6 +207,7 @@ impl<S: Maintenance> Maintenance for Faulty<S> {
 
     async fn close(&self) -> Result<()> {
         self.control.count(Operation::Close);
+        self.control.closed();
         self.inner.close().await
     }
 }

@@ -13,6 +13,7 @@ use tracing::{Instrument, Span};
 
 use crate::broker::Broker;
 use crate::capability::Capabilities;
+use crate::connection::Connection;
 use crate::entry::{Change, Changes, Entry};
 use crate::error::{Error, Result};
 use crate::key::Key;
@@ -240,6 +241,10 @@ impl<S: Leases> Leases for Observe<S> {
 impl<S: Maintenance> Maintenance for Observe<S> {
     async fn status(&self) -> Result<StoreStatus> {
         self.measure(Operation::Status, self.inner.status()).await
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        self.inner.connection()
     }
 
     async fn compact(&self, to: Revision) -> Result<()> {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::backoff::BackoffPolicy;
 use crate::broker::Broker;
 use crate::capability::Capabilities;
+use crate::connection::Connection;
 use crate::entry::Entry;
 use crate::error::{Error, Result};
 use crate::key::Key;
@@ -274,6 +275,10 @@ impl<S: Leases> Leases for Retry<S> {
 impl<S: Maintenance> Maintenance for Retry<S> {
     async fn status(&self) -> Result<StoreStatus> {
         self.read("status", || self.inner.status()).await
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        self.inner.connection()
     }
 
     async fn compact(&self, to: Revision) -> Result<()> {

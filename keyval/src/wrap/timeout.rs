@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 
 use crate::broker::Broker;
 use crate::capability::Capabilities;
+use crate::connection::Connection;
 use crate::entry::Entry;
 use crate::error::{Error, Outcome, Result};
 use crate::key::Key;
@@ -201,6 +202,10 @@ impl<S: Leases> Leases for Timeout<S> {
 impl<S: Maintenance> Maintenance for Timeout<S> {
     async fn status(&self) -> Result<StoreStatus> {
         self.read("status", self.inner.status()).await
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        self.inner.connection()
     }
 
     async fn compact(&self, to: Revision) -> Result<()> {

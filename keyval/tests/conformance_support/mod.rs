@@ -393,6 +393,10 @@ impl Maintenance for Flawed {
         self.inner.status().await
     }
 
+    fn connection(&self) -> Option<keyval::Connection> {
+        self.inner.connection()
+    }
+
     async fn compact(&self, to: Revision) -> Result<()> {
         self.modestly(true, "compaction")?;
         if self.has(Flaw::NeverCompacts) {

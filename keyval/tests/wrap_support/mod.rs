@@ -224,6 +224,10 @@ impl Maintenance for Scripted {
         self.step("status", self.store.status()).await
     }
 
+    fn connection(&self) -> Option<keyval::Connection> {
+        self.store.connection()
+    }
+
     async fn compact(&self, to: Revision) -> Result<()> {
         self.step("compact", self.store.compact(to)).await
     }

@@ -11,6 +11,7 @@ use futures::stream::{self, StreamExt};
 
 use crate::broker::Broker;
 use crate::capability::Capabilities;
+use crate::connection::Connection;
 use crate::entry::Entry;
 use crate::error::Result;
 use crate::key::Key;
@@ -157,6 +158,10 @@ impl<S: Leases> Leases for Patient<S> {
 impl<S: Maintenance> Maintenance for Patient<S> {
     async fn status(&self) -> Result<StoreStatus> {
         self.call("status".to_owned(), self.inner.status()).await
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        self.inner.connection()
     }
 
     async fn compact(&self, to: Revision) -> Result<()> {

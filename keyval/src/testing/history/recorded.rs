@@ -9,6 +9,7 @@ use futures::stream::{self, StreamExt};
 
 use crate::broker::Broker;
 use crate::capability::Capabilities;
+use crate::connection::Connection;
 use crate::entry::Entry;
 use crate::error::Result;
 use crate::key::Key;
@@ -207,6 +208,10 @@ impl<S: Leases> Leases for Recorded<S> {
 impl<S: Maintenance> Maintenance for Recorded<S> {
     async fn status(&self) -> Result<StoreStatus> {
         self.inner.status().await
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        self.inner.connection()
     }
 
     async fn compact(&self, to: Revision) -> Result<()> {

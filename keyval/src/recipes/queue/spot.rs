@@ -15,7 +15,7 @@ use crate::txn::{Compare, Op, Relation, Target, Txn};
 
 /// A session's own key in a queue; nobody else in the session uses it meanwhile.
 #[derive(Debug)]
-pub(super) struct Spot {
+pub(in crate::recipes) struct Spot {
     session: Session,
     lease: LeaseId,
     key: Key,
@@ -23,7 +23,12 @@ pub(super) struct Spot {
 }
 
 impl Spot {
-    pub(super) fn new(session: Session, lease: LeaseId, key: Key, claim: Claim) -> Self {
+    pub(in crate::recipes) fn new(
+        session: Session,
+        lease: LeaseId,
+        key: Key,
+        claim: Claim,
+    ) -> Self {
         Self {
             session,
             lease,
@@ -32,24 +37,27 @@ impl Spot {
         }
     }
 
-    pub(super) fn session(&self) -> &Session {
+    pub(in crate::recipes) fn session(&self) -> &Session {
         &self.session
     }
 
-    pub(super) fn store(&self) -> &Arc<dyn Store> {
+    pub(in crate::recipes) fn store(&self) -> &Arc<dyn Store> {
         self.session.store()
     }
 
-    pub(super) fn lease(&self) -> LeaseId {
+    pub(in crate::recipes) fn lease(&self) -> LeaseId {
         self.lease
     }
 
-    pub(super) fn key(&self) -> &Key {
+    pub(in crate::recipes) fn key(&self) -> &Key {
         &self.key
     }
 
     /// Does something for as long as the lease lives.
-    pub(super) async fn while_alive<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(in crate::recipes) async fn while_alive<T>(
+        &self,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         while_alive(&self.session, self.lease, work).await
     }
 
@@ -58,7 +66,7 @@ impl Spot {
     ///
     /// To repeat this is harmless: what comes to stand there later came to be later. So it goes on
     /// through outages until it is done, or the lease is lost and with it the key.
-    pub(super) async fn remove(&self, created: Option<Revision>) -> Result<bool> {
+    pub(in crate::recipes) async fn remove(&self, created: Option<Revision>) -> Result<bool> {
         let ours = match created {
             Some(created) => Compare::created(&self.key, created),
             None => Compare::new(&self.key, Relation::Equal, Target::Lease(Some(self.lease))),
@@ -87,7 +95,7 @@ impl Spot {
 }
 
 /// Does something for as long as the lease lives.
-pub(super) async fn while_alive<T>(
+pub(in crate::recipes) async fn while_alive<T>(
     session: &Session,
     lease: LeaseId,
     work: impl Future<Output = Result<T>>,

@@ -16,8 +16,8 @@ use crate::options::{ListOptions, WatchOptions};
 use crate::range::{KeyRange, Prefix};
 use crate::recipes::fence::FencingToken;
 use crate::recipes::loss::Loss;
-use crate::recipes::members::{Ahead, View};
-use crate::recipes::spot::Spot;
+use crate::recipes::queue::members::{Ahead, View};
+use crate::recipes::queue::spot::Spot;
 use crate::revision::Revision;
 use crate::store::Store;
 use crate::txn::Compare;
@@ -28,7 +28,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// A place in a queue; given up in the background if it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(in crate::recipes) struct Place {
     /// Taken only when the place is given up.
     spot: Option<Spot>,
     created: Revision,
@@ -39,7 +39,12 @@ pub(super) struct Place {
 
 impl Place {
     /// A place with this key, which came to be at this revision.
-    pub(super) fn new(spot: Spot, created: Revision, prefix: Prefix, seen: View) -> Self {
+    pub(in crate::recipes) fn new(
+        spot: Spot,
+        created: Revision,
+        prefix: Prefix,
+        seen: View,
+    ) -> Self {
         Self {
             spot: Some(spot),
             created,
@@ -48,23 +53,23 @@ impl Place {
         }
     }
 
-    pub(super) fn spot(&self) -> &Spot {
+    pub(in crate::recipes) fn spot(&self) -> &Spot {
         self.spot
             .as_ref()
             .expect("it is taken only by what consumes the place")
     }
 
-    pub(super) fn token(&self) -> FencingToken {
+    pub(in crate::recipes) fn token(&self) -> FencingToken {
         FencingToken::from(self.created)
     }
 
     /// What holds for as long as nobody else can have this place.
-    pub(super) fn guard(&self) -> Compare {
+    pub(in crate::recipes) fn guard(&self) -> Compare {
         Compare::created(self.spot().key(), self.created)
     }
 
     /// Whether nobody is ahead, as far as was seen last.
-    pub(super) fn is_first(&self) -> bool {
+    pub(in crate::recipes) fn is_first(&self) -> bool {
         self.seen
             .as_ref()
             .is_some_and(|view| view.own == Some(self.created) && view.ahead.is_none())
@@ -77,7 +82,7 @@ impl Place {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing; the place is kept.
-    pub(super) async fn turn(&mut self) -> Result<bool> {
+    pub(in crate::recipes) async fn turn(&mut self) -> Result<bool> {
         let mut seen = self.seen.take();
         let mut backoff = BackoffPolicy::default().start();
         let spot = self.spot();
@@ -113,7 +118,7 @@ impl Place {
     ///
     /// # Cancel safety
     /// If the future is dropped, the place is given up in the background.
-    pub(super) async fn leave(mut self) -> Result<bool> {
+    pub(in crate::recipes) async fn leave(mut self) -> Result<bool> {
         let left = self.spot().remove(Some(self.created)).await;
         if left.is_ok() {
             self.spot = None;
@@ -122,7 +127,7 @@ impl Place {
     }
 
     /// Waits until the place is lost without being given up.
-    pub(super) fn lost(&self) -> impl Future<Output = Loss> + Send + 'static + use<> {
+    pub(in crate::recipes) fn lost(&self) -> impl Future<Output = Loss> + Send + 'static + use<> {
         let spot = self.spot();
         let (session, lease) = (spot.session().clone(), spot.lease());
         let options = FollowOptions::default().with_name("place");
@@ -161,7 +166,11 @@ impl Drop for Place {
 }
 
 /// Reads who is in the queue.
-pub(super) async fn look(store: &Arc<dyn Store>, prefix: &Prefix, key: &Key) -> Result<View> {
+pub(in crate::recipes) async fn look(
+    store: &Arc<dyn Store>,
+    prefix: &Prefix,
+    key: &Key,
+) -> Result<View> {
     let range = KeyRange::from(prefix.clone());
     let options = ListOptions::default().keys_only();
     let listing = store.list_opts(&range, options).await?;

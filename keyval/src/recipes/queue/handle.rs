@@ -1,4 +1,4 @@
-//! The queue behind locks and elections: one key for each, in the order in which they came to be.
+//! The queue of a name: entering it, and reading who is first.
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -11,17 +11,17 @@ use crate::lease_id::LeaseId;
 use crate::options::{ListOptions, PutOptions};
 use crate::range::{KeyRange, Prefix};
 use crate::recipes::claim::Claim;
-use crate::recipes::members::{self, View};
-use crate::recipes::place::{Place, look};
+use crate::recipes::queue::members::{self, View};
+use crate::recipes::queue::place::{Place, look};
+use crate::recipes::queue::spot::{Spot, while_alive};
 use crate::recipes::session::Session;
-use crate::recipes::spot::{Spot, while_alive};
 use crate::reply::{OpReply, TxnReply};
 use crate::revision::Revision;
 use crate::txn::{Compare, Op, Txn};
 
 /// The queue of a name, as one session sees it.
 #[derive(Clone, Debug)]
-pub(super) struct Queue {
+pub(in crate::recipes) struct Queue {
     session: Session,
     name: Key,
     prefix: Prefix,
@@ -29,14 +29,14 @@ pub(super) struct Queue {
 
 /// A place in the queue, and what was found in it.
 #[derive(Debug)]
-pub(super) struct Entered {
-    pub(super) place: Place,
+pub(in crate::recipes) struct Entered {
+    pub(in crate::recipes) place: Place,
     /// The value that stood there, where the session had this place before.
-    pub(super) found: Option<Bytes>,
+    pub(in crate::recipes) found: Option<Bytes>,
 }
 
 impl Queue {
-    pub(super) fn new(session: Session, name: Key) -> Self {
+    pub(in crate::recipes) fn new(session: Session, name: Key) -> Self {
         let prefix = members::prefix(&name);
         Self {
             session,
@@ -45,15 +45,15 @@ impl Queue {
         }
     }
 
-    pub(super) fn name(&self) -> &Key {
+    pub(in crate::recipes) fn name(&self) -> &Key {
         &self.name
     }
 
-    pub(super) fn prefix(&self) -> &Prefix {
+    pub(in crate::recipes) fn prefix(&self) -> &Prefix {
         &self.prefix
     }
 
-    pub(super) fn session(&self) -> &Session {
+    pub(in crate::recipes) fn session(&self) -> &Session {
         &self.session
     }
 
@@ -61,7 +61,7 @@ impl Queue {
     ///
     /// # Cancel safety
     /// If the future is dropped, a place that was taken is given up in the background.
-    pub(super) async fn enter(&self, value: Bytes) -> Result<Entered> {
+    pub(in crate::recipes) async fn enter(&self, value: Bytes) -> Result<Entered> {
         let lease = self.session.lease();
         let key = self.key(lease)?;
         let claim = async { Ok(self.session.claims().claim(&key).await) };
@@ -70,7 +70,7 @@ impl Queue {
     }
 
     /// Takes a place only if the queue is empty; `None` if it is not.
-    pub(super) async fn enter_if_empty(&self, value: Bytes) -> Result<Option<Entered>> {
+    pub(in crate::recipes) async fn enter_if_empty(&self, value: Bytes) -> Result<Option<Entered>> {
         let lease = self.session.lease();
         let key = self.key(lease)?;
         let Some(claim) = self.session.claims().try_claim(&key) else {
@@ -85,7 +85,7 @@ impl Queue {
     }
 
     /// The first place of all, if the session has it already and nobody in this program uses it.
-    pub(super) async fn find_first(&self) -> Result<Option<Place>> {
+    pub(in crate::recipes) async fn find_first(&self) -> Result<Option<Place>> {
         let lease = self.session.lease();
         let key = self.key(lease)?;
         let Some(claim) = self.session.claims().try_claim(&key) else {
@@ -101,7 +101,7 @@ impl Queue {
     }
 
     /// The one whose turn it is.
-    pub(super) async fn first(&self, options: ListOptions) -> Result<Option<Entry>> {
+    pub(in crate::recipes) async fn first(&self, options: ListOptions) -> Result<Option<Entry>> {
         self.name_check()?;
         let range = KeyRange::from(self.prefix.clone());
         let listing = self.session.store().list_opts(&range, options).await?;
@@ -110,7 +110,7 @@ impl Queue {
     }
 
     /// Refuses a name under which nothing can be.
-    pub(super) fn name_check(&self) -> Result<()> {
+    pub(in crate::recipes) fn name_check(&self) -> Result<()> {
         if self.name.is_empty() {
             return Err(Error::invalid(
                 "the name of a lock or an election is empty: give it at least one byte",

@@ -6,7 +6,7 @@ use crate::range::Prefix;
 use crate::revision::Revision;
 
 /// The prefix of the keys of everyone in the queue of this name.
-pub(super) fn prefix(name: &Key) -> Prefix {
+pub(in crate::recipes) fn prefix(name: &Key) -> Prefix {
     let mut bytes = name.as_bytes().to_vec();
     bytes.push(b'/');
     Prefix::new(bytes)
@@ -14,14 +14,14 @@ pub(super) fn prefix(name: &Key) -> Prefix {
 
 /// Whether a key stands in the queue, rather than in one whose name only begins like this one's:
 /// `jobs/nightly/1f` is of the queue `jobs/nightly`, and not of `jobs`.
-pub(super) fn is_member(prefix: &Prefix, key: &Key) -> bool {
+pub(in crate::recipes) fn is_member(prefix: &Prefix, key: &Key) -> bool {
     prefix
         .strip(key)
         .is_some_and(|rest| !rest.as_bytes().contains(&b'/'))
 }
 
 /// The one whose turn it is: the key that came to be first.
-pub(super) fn first<'a>(
+pub(in crate::recipes) fn first<'a>(
     prefix: &Prefix,
     entries: impl IntoIterator<Item = &'a Entry>,
 ) -> Option<&'a Entry> {
@@ -33,25 +33,30 @@ pub(super) fn first<'a>(
 
 /// What one in the queue has to know of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct View {
+pub(in crate::recipes) struct View {
     /// When the queue was seen so.
-    pub(super) revision: Revision,
+    pub(in crate::recipes) revision: Revision,
     /// When our own key came to be, if it is there.
-    pub(super) own: Option<Revision>,
+    pub(in crate::recipes) own: Option<Revision>,
     /// The one just before ours, if there is one.
-    pub(super) ahead: Option<Ahead>,
+    pub(in crate::recipes) ahead: Option<Ahead>,
 }
 
 /// One who has to leave before it is our turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ahead {
-    pub(super) key: Key,
-    pub(super) created: Revision,
+pub(in crate::recipes) struct Ahead {
+    pub(in crate::recipes) key: Key,
+    pub(in crate::recipes) created: Revision,
 }
 
 impl View {
     /// The queue as the one with this key sees it.
-    pub(super) fn new(revision: Revision, prefix: &Prefix, key: &Key, entries: &[Entry]) -> Self {
+    pub(in crate::recipes) fn new(
+        revision: Revision,
+        prefix: &Prefix,
+        key: &Key,
+        entries: &[Entry],
+    ) -> Self {
         let own = entries
             .iter()
             .find(|entry| entry.key == *key)
