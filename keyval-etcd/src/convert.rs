@@ -94,6 +94,11 @@ pub(crate) fn entry(kv: PbKeyValue) -> Entry {
     }
 }
 
+/// The revision of an event.
+pub(crate) fn happened(event: &PbEvent) -> Option<Revision> {
+    event.kv.as_ref().map(|kv| revision(kv.mod_revision))
+}
+
 /// A change and its revision, with the bytes moved.
 pub(crate) fn change(event: PbEvent) -> Result<(Revision, Change)> {
     let kv = event

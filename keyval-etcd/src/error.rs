@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use etcd_client::proto::PbWatchResponse;
 use keyval::{BoxError, Error, LeaseId, Outcome, Revision};
-use tonic::{Code, ConnectError, Status, TimeoutExpired};
+use tonic::{Code, ConnectError, Status};
 
 /// What is being asked of etcd, as far as an error has to say it.
 #[derive(Clone, Copy)]
@@ -205,10 +205,7 @@ fn kind_of_status(status: &Status) -> Kind {
     if let Some(source) = status.source() {
         // A status with a source was made on our side. The code alone does not say whether the
         // request left.
-        return if in_chain::<ConnectError>(source) {
-            Kind::NotSent
-        } else if code == Code::Cancelled && !in_chain::<TimeoutExpired>(source) {
-            // The transport cancels only what it has not taken from its queue.
+        return if chain(source).any(never_left) {
             Kind::NotSent
         } else if code == Code::OutOfRange {
             Kind::TooLarge
@@ -248,8 +245,12 @@ fn kind_of(error: &etcd_client::Error) -> Kind {
     }
 }
 
-fn in_chain<E: StdError + 'static>(error: &(dyn StdError + 'static)) -> bool {
-    chain(error).any(<dyn StdError>::is::<E>)
+/// Whether there was no connection, or the transport gave a request back that it had not taken from
+/// its queue. The code does not say so: a server that resets a stream may have carried the request out,
+/// and has the same code.
+fn never_left(error: &(dyn StdError + 'static)) -> bool {
+    let given_back = error.downcast_ref::<hyper::Error>();
+    error.is::<ConnectError>() || given_back.is_some_and(hyper::Error::is_canceled)
 }
 
 fn chain<'a>(
@@ -614,14 +615,32 @@ mod tests {
                 std::io::Error::other("silence"),
             ),
             local(Code::Cancelled, "Timeout expired", TimeoutExpired(())),
+            local(
+                Code::Cancelled,
+                "h2 protocol error: http2 error",
+                std::io::Error::other("stream reset by the peer: CANCEL"),
+            ),
         ] {
             let text = status.message().to_owned();
             assert_eq!(told(status).outcome(), Outcome::Unknown, "{text}");
         }
     }
 
-    #[test]
-    fn what_never_left_was_not_applied() {
+    /// What the transport says of a request that it gives back.
+    async fn given_back() -> hyper::Error {
+        let (near, _far) = tokio::io::duplex(1024);
+        let shaken = hyper::client::conn::http2::handshake(
+            hyper_util::rt::TokioExecutor::new(),
+            hyper_util::rt::TokioIo::new(near),
+        );
+        let (mut connection, driver) = shaken.await.unwrap();
+        drop(driver);
+        let request = http::Request::new(tonic::body::Body::empty());
+        connection.send_request(request).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn what_never_left_was_not_applied() {
         for status in [
             local(
                 Code::Unavailable,
@@ -631,7 +650,7 @@ mod tests {
             local(
                 Code::Cancelled,
                 "operation was canceled",
-                std::io::Error::other("dropped"),
+                given_back().await,
             ),
             Status::new(Code::Unknown, "Service was not ready: closed"),
         ] {

@@ -21,7 +21,6 @@ pub use crate::admin::{
     MemberStatus, Permission, SavedSnapshot,
 };
 pub use crate::config::EtcdConfig;
-pub use crate::connection::{Connection, ConnectionState, EndpointFailure};
 #[doc(hidden)]
 pub use crate::connection::{Io, Open};
 pub use crate::connector::EtcdConnector;

@@ -1,7 +1,7 @@
 //! What the owner of a whole etcd may do.
 
 use async_trait::async_trait;
-use keyval::{Maintenance, Result, Revision, StoreStatus};
+use keyval::{Connection, Maintenance, Result, Revision, StoreStatus};
 
 use crate::admin;
 use crate::convert;
@@ -30,6 +30,10 @@ impl Maintenance for EtcdStore {
             status.problems.push("no leader".to_owned());
         }
         Ok(status)
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        Some(self.client.connection())
     }
 
     async fn compact(&self, to: Revision) -> Result<()> {

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use keyval::{Capabilities, Result};
+use keyval::{Capabilities, Connection, Result};
 use keyval_config::Environment;
 
 use crate::admin::EtcdAdmin;
 use crate::config::EtcdConfig;
-use crate::connection::{Client, Connection, Open};
+use crate::connection::{Client, Open};
 use crate::lease::Renewals;
 use crate::watch::{Hub, requested_progress_is_exact};
 

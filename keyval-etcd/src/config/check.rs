@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use keyval::{Error, Result};
+use keyval_config::{Findings, HumanDuration, Validate};
 
-use super::etcd::EtcdConfig;
+use super::etcd::{ENDPOINT_VARIABLES, EtcdConfig};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// etcd drops clients that ping more often than every 5 s, and other servers of gRPC than every
@@ -18,7 +19,8 @@ impl EtcdConfig {
     /// Refuses values that make no sense, and keys that do not go together.
     ///
     /// Connecting checks this first; whether the keys go with the endpoints and whether the files
-    /// are of use is found out then, too.
+    /// are of use is found out then, too. A configuration that is loaded by
+    /// [`load_valid`](keyval_config::ConfigDir::load_valid) was checked so, with the lines at fault.
     ///
     /// # Examples
     /// ```
@@ -28,124 +30,135 @@ impl EtcdConfig {
     /// config.cert_file = Some("agent.pem".into());
     /// assert_eq!(
     ///     config.check().unwrap_err().to_string(),
-    ///     "invalid request: the etcd configuration sets cert-file without key-file: write both, \
-    ///      or none",
+    ///     "invalid request: in the etcd configuration, cert-file is set without key-file: write \
+    ///      both, or none",
     /// );
     /// ```
     ///
     /// # Errors
     /// [`Error::Invalid`] with the key and what to write instead.
     pub fn check(&self) -> Result<()> {
-        self.check_times()?;
-        self.check_limits()?;
-        self.check_login()?;
-        self.check_discovery()?;
-        match (&self.cert_file, &self.key_file) {
-            (Some(_), None) => Err(without("cert-file", "key-file")),
-            (None, Some(_)) => Err(without("key-file", "cert-file")),
-            _ => Ok(()),
+        match Findings::of(self).iter().next() {
+            None => Ok(()),
+            Some((key, message)) => Err(Error::invalid(format!(
+                "in the etcd configuration, {key} {message}"
+            ))),
         }
     }
 
-    fn check_times(&self) -> Result<()> {
+    fn check_times(&self, findings: &mut Findings) {
         let least = Duration::from_millis(1);
-        for (key, time, least) in [
-            ("dial-timeout", self.dial_timeout, least),
-            ("operation-timeout", self.operation_timeout, least),
-            ("keepalive-timeout", self.keepalive_timeout, least),
-            ("reconnect-interval", self.reconnect_interval, least),
-            ("session-ttl", self.session_ttl, SECOND),
+        let unit = "a bare number may count nanoseconds, so write a unit, as in 30s";
+        for (key, time, least, remedy) in [
+            ("dial-timeout", self.dial_timeout, least, unit),
+            ("operation-timeout", self.operation_timeout, least, unit),
+            ("keepalive-timeout", self.keepalive_timeout, least, unit),
+            ("reconnect-interval", self.reconnect_interval, least, unit),
+            ("session-ttl", self.session_ttl, SECOND, unit),
+            (
+                "keepalive-time",
+                self.keepalive_time,
+                LEAST_KEEPALIVE,
+                "etcd drops clients that ask more often; a bare number counts nanoseconds",
+            ),
         ] {
-            at_least(key, time, least, "write a longer time")?;
+            if time < least {
+                let (time, least) = (HumanDuration(time), HumanDuration(least));
+                let message = format!("is {time}, and must be at least {least}: {remedy}");
+                findings.refuse(key, message);
+            }
         }
         for (key, time) in [
             ("auto-compact", self.auto_compact),
             ("endpoint-sync", self.endpoint_sync),
         ] {
-            if !time.is_zero() {
-                at_least(key, time, SECOND, "write a longer time, or 0s for never")?;
+            if !time.is_zero() && time < SECOND {
+                let time = HumanDuration(time);
+                let message =
+                    format!("is {time}, and must be at least 1s, or 0s for never: {unit}");
+                findings.refuse(key, message);
             }
         }
         if self.session_ttl.as_secs() > LONGEST_TTL {
-            return Err(refused(format_args!(
-                "session-ttl to more than {LONGEST_TTL} s, the most that etcd grants: write less"
-            )));
+            let message =
+                format!("is more than {LONGEST_TTL}s, the most that etcd grants: write less");
+            findings.refuse("session-ttl", message);
         }
-        let remedy = "etcd drops clients that ask more often";
-        at_least(
-            "keepalive-time",
-            self.keepalive_time,
-            LEAST_KEEPALIVE,
-            remedy,
-        )
     }
 
-    fn check_limits(&self) -> Result<()> {
+    fn check_limits(&self, findings: &mut Findings) {
         for (key, zero) in [
             ("max-txn-ops", self.max_txn_ops == 0),
             ("max-request-bytes", self.max_request_bytes == 0),
         ] {
             if zero {
-                return Err(refused(format_args!(
-                    "{key} to 0: give it a size or leave it out"
-                )));
+                findings.refuse(key, "is 0: give it a size or leave it out");
             }
         }
-        Ok(())
     }
 
-    fn check_discovery(&self) -> Result<()> {
+    fn check_discovery(&self, findings: &mut Findings) {
         match (&self.discovery_srv, &self.discovery_srv_name) {
-            (None, Some(_)) => Err(refused(format_args!(
-                "discovery-srv-name without discovery-srv: write the domain, too, or leave both out"
-            ))),
-            (Some(_), _) if !self.endpoints.is_empty() => Err(refused(format_args!(
-                "both endpoints and discovery-srv: keep one of them"
-            ))),
-            (Some(_), _) if cfg!(not(feature = "srv")) => Err(refused(format_args!(
-                "discovery-srv, which takes a program that is built with the feature srv of \
-                 keyval-etcd: build it so, or write endpoints"
-            ))),
-            _ => Ok(()),
+            (None, Some(_)) => findings.refuse(
+                "discovery-srv-name",
+                "is set without discovery-srv: write the domain, too, or leave both out",
+            ),
+            (Some(_), _) if !self.endpoints.is_empty() => {
+                let message = "is set, and so are endpoints: keep one of them";
+                findings.refuse("discovery-srv", message);
+            }
+            (Some(_), _) if cfg!(not(feature = "srv")) => findings.refuse(
+                "discovery-srv",
+                "takes a program that is built with the feature srv of keyval-etcd: build it so, or \
+                 write endpoints",
+            ),
+            _ => {}
         }
     }
 
-    fn check_login(&self) -> Result<()> {
+    fn check_login(&self, findings: &mut Findings) {
         let password = !self.password.is_empty();
         let password_file = self.password_file.is_some();
         if password && password_file {
-            return Err(refused(format_args!(
-                "both password and password-file: keep one of them"
-            )));
+            let message = "is set, and so is password: keep one of them";
+            findings.refuse("password-file", message);
         }
         match (self.username.is_empty(), password, password_file) {
-            (true, true, _) => Err(without("password", "username")),
-            (true, _, true) => Err(without("password-file", "username")),
-            (false, false, false) => Err(refused(format_args!(
-                "username without a password: write password or password-file, or leave out the \
-                 username where a certificate says who we are"
-            ))),
-            _ => Ok(()),
+            (true, true, _) => without(findings, "password", "username"),
+            (true, _, true) => without(findings, "password-file", "username"),
+            (false, false, false) => findings.refuse(
+                "username",
+                "is set without a password: write password or password-file, or leave out the \
+                 username where a certificate says who we are",
+            ),
+            _ => {}
         }
     }
 }
 
-fn at_least(key: &str, time: Duration, least: Duration, remedy: &str) -> Result<()> {
-    if time >= least {
-        return Ok(());
+impl Validate for EtcdConfig {
+    fn validate(&self, findings: &mut Findings) {
+        self.check_times(findings);
+        self.check_limits(findings);
+        self.check_login(findings);
+        self.check_discovery(findings);
+        match (&self.cert_file, &self.key_file) {
+            (Some(_), None) => without(findings, "cert-file", "key-file"),
+            (None, Some(_)) => without(findings, "key-file", "cert-file"),
+            _ => {}
+        }
     }
-    Err(refused(format_args!(
-        "{key} to {time:?}, and it must be at least {least:?}: {remedy}; a bare number may count \
-         nanoseconds, so write a unit, as in 30s"
-    )))
+
+    fn own_variables(&self) -> &'static [(&'static str, &'static [&'static str])] {
+        match self.endpoints.is_empty() && self.discovery_srv.is_none() {
+            true => &[("endpoints", &ENDPOINT_VARIABLES)],
+            false => &[],
+        }
+    }
 }
 
-fn without(key: &str, other: &str) -> Error {
-    refused(format_args!("{key} without {other}: write both, or none"))
-}
-
-fn refused(what: std::fmt::Arguments<'_>) -> Error {
-    Error::invalid(format!("the etcd configuration sets {what}"))
+fn without(findings: &mut Findings, key: &str, other: &str) {
+    findings.refuse(key, format!("is set without {other}: write both, or none"));
 }
 
 #[cfg(test)]

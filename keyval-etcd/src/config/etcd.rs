@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use keyval::{Error, Result};
-use keyval_config::{Environment, Secret, duration};
+use keyval_config::{Environment, HumanDuration, Secret, duration, schemars};
 
-use super::optional;
+use super::{optional, shown};
 
 /// The variables that name the endpoints if the configuration does not, in this order.
-const ENDPOINT_VARIABLES: [&str; 2] = ["ETCD_ENDPOINTS", "ETCDV3_ENDPOINTS"];
+pub(super) const ENDPOINT_VARIABLES: [&str; 2] = ["ETCD_ENDPOINTS", "ETCDV3_ENDPOINTS"];
 const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 
 /// The connection to an etcd; in YAML, the keys of cn-infra's `etcd.conf` and some more.
@@ -45,7 +45,7 @@ const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 /// | `auto-compact` | `0s` | how much history automatic compaction keeps; at least 1 s, 0 is off |
 /// | `resync-after-reconnect` | `false` | whether plugins resync after each outage |
 /// | `allow-delayed-start` | `false` | whether the program starts without its store and connects later |
-/// | `reconnect-interval` | `2s` | how long to wait between attempts of a delayed start |
+/// | `reconnect-interval` | `2s` | the most to wait between attempts of a delayed start |
 /// | `session-ttl` | `5s` | how long what a session holds outlives its program; at least 1 s |
 ///
 /// Without endpoints, the variable `ETCD_ENDPOINTS` names them, then `ETCDV3_ENDPOINTS`, as lists
@@ -90,11 +90,16 @@ const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 /// assert_eq!(config.operation_timeout, Duration::from_secs(3));
 /// # keyval_config::Result::Ok(())
 /// ```
-#[derive(Clone, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(
+    crate = "keyval_config::schemars",
+    description = "The connection to an etcd."
+)]
 #[non_exhaustive]
 pub struct EtcdConfig {
     /// The addresses of the members; empty to take them from the environment.
+    #[serde(serialize_with = "shown::endpoints")]
     pub endpoints: Vec<String>,
     /// The domain whose SRV records name the members, in place of the endpoints; none by default.
     /// Refused without the feature `srv`.
@@ -105,23 +110,30 @@ pub struct EtcdConfig {
     pub discovery_srv_name: Option<String>,
     /// How long connecting to one endpoint may take; 1 s by default.
     #[serde(with = "duration")]
+    #[schemars(with = "HumanDuration")]
     pub dial_timeout: Duration,
     /// How long one request may take, with any change of endpoint; 3 s by default.
     #[serde(with = "duration")]
+    #[schemars(with = "HumanDuration")]
     pub operation_timeout: Duration,
     /// After how long a connection in use is asked whether it lives; 10 s by default, and the least.
     #[serde(with = "duration")]
+    #[schemars(with = "HumanDuration")]
     pub keepalive_time: Duration,
     /// How long the answer to that may take; 5 s by default.
     #[serde(with = "duration")]
+    #[schemars(with = "HumanDuration")]
     pub keepalive_timeout: Duration,
     /// How often to read the list of members and use it in place of the endpoints; 0, the default,
     /// is never, and 1 s the least.
     #[serde(with = "duration")]
+    #[schemars(with = "HumanDuration")]
     pub endpoint_sync: Duration,
     /// The server's limit of operations in each list of a transaction; 128 by default.
+    #[schemars(range(min = 1))]
     pub max_txn_ops: usize,
     /// The server's limit of bytes in one request; 1.5 MiB by default.
+    #[schemars(range(min = 1))]
     pub max_request_bytes: usize,
     /// Plain text if true, TLS if false; by default the endpoints and the other keys decide.
     pub insecure_transport: Option<bool>,
@@ -150,6 +162,7 @@ pub struct EtcdConfig {
     /// How much history automatic compaction keeps, for a plugin host; 0, the default, is off, and
     /// 1 s the least.
     #[serde(with = "duration")]
+    #[schemars(with = "HumanDuration")]
     pub auto_compact: Duration,
     /// Whether plugins resync after each outage, for a plugin host; false by default.
     pub resync_after_reconnect: bool,
@@ -157,10 +170,12 @@ pub struct EtcdConfig {
     pub allow_delayed_start: bool,
     /// How long to wait between attempts of a delayed start, for a plugin host; 2 s by default.
     #[serde(with = "duration")]
+    #[schemars(with = "HumanDuration")]
     pub reconnect_interval: Duration,
     /// How long what a session holds outlives its program, for a plugin host; 5 s by default, 1 s
     /// the least. etcd raises less than its own minimum, which mostly is 2 s.
     #[serde(with = "duration::seconds")]
+    #[schemars(with = "HumanDuration")]
     pub session_ttl: Duration,
 }
 
@@ -334,17 +349,7 @@ impl fmt::Debug for EtcdConfig {
             reconnect_interval,
             session_ttl,
         } = self;
-        let endpoints: Vec<&str> = endpoints
-            .iter()
-            // What stands before an @ may be a password; such an endpoint is refused later.
-            .map(|endpoint| {
-                if endpoint.contains('@') {
-                    "***"
-                } else {
-                    endpoint
-                }
-            })
-            .collect();
+        let endpoints = shown::without_passwords(endpoints);
         f.debug_struct("EtcdConfig")
             .field("endpoints", &endpoints)
             .field("discovery_srv", discovery_srv)

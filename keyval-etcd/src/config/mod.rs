@@ -3,6 +3,7 @@
 mod check;
 mod etcd;
 mod optional;
+mod shown;
 mod transport;
 
 pub use self::etcd::EtcdConfig;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use etcd_client::{AuthClient, Channel as StubChannel};
 use keyval::{Error, Result};
-use tonic::transport::Channel;
+use tower::util::BoxCloneSyncService;
 
 use crate::config::{EtcdConfig, Transport};
+use crate::connection::channel::Channel;
 use crate::connection::endpoint::Scheme;
 use crate::connection::opener::Open;
 use crate::login::Login;
@@ -64,7 +65,7 @@ impl Access {
         match &self.login {
             Some(login) => login.authorize(channel),
             // Nothing to show, and nothing to pay for it.
-            None => StubChannel::Tonic(channel),
+            None => StubChannel::Custom(BoxCloneSyncService::new(channel)),
         }
     }
 

@@ -45,6 +45,15 @@ impl Failure {
         }
     }
 
+    /// Whether the request may have been carried out although nobody said so.
+    fn leaves_doubt(&self) -> bool {
+        match self {
+            Self::NotReached(_) => false,
+            Self::Failed(failure) => error::is_lost(failure) && !error::never_sent(failure),
+            Self::Silent(_) => true,
+        }
+    }
+
     /// What happened, for a person.
     pub(crate) fn words(&self) -> String {
         match self {
@@ -72,14 +81,24 @@ pub(crate) fn error_of(call: &Call<'_>, mut attempts: Vec<Attempt>, deadline: Du
     }
     let last = attempts.pop().expect("there is one that was sent");
     let earlier = told(&attempts);
+    // A write that may be repeated can have been carried out by one that was asked before.
+    let doubt = call.writes && attempts.iter().any(|before| before.failure.leaves_doubt());
     match last.failure {
         Failure::Failed(failure) => {
             let mut error = error::of_call(call, &last.endpoint, failure);
-            if let Error::Unavailable { message, .. } | Error::Backend { message, .. } = &mut error
+            if let Error::Unavailable {
+                message, outcome, ..
+            }
+            | Error::Backend {
+                message, outcome, ..
+            } = &mut error
                 && !earlier.is_empty()
             {
                 write!(message, "; earlier, {earlier}")
                     .expect("a string takes all that is written");
+                if doubt {
+                    *outcome = Outcome::Unknown;
+                }
             }
             error
         }
@@ -89,7 +108,7 @@ pub(crate) fn error_of(call: &Call<'_>, mut attempts: Vec<Attempt>, deadline: Du
             outcome: call.unanswered(),
         },
         failure => {
-            let outcome = if failure.was_sent() {
+            let outcome = if doubt || failure.was_sent() {
                 call.unanswered()
             } else {
                 Outcome::NotApplied
@@ -166,6 +185,25 @@ mod tests {
             assert!(told.contains("earlier, a:1: refused"), "{told}");
             assert!(told.contains("put of \"k\": b:2: "), "{told}");
         }
+    }
+
+    #[test]
+    fn a_write_that_was_repeated_stays_in_doubt_whoever_was_asked_last() {
+        let call = Call::write("grant", &"7").repeatable();
+        for last in [not_reached(), said("etcdserver: no leader")] {
+            let attempts = vec![
+                attempt("a:1", Failure::Silent(DEADLINE)),
+                attempt("b:2", last),
+            ];
+            let error = error_of(&call, attempts, DEADLINE);
+            assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+        }
+        let attempts = vec![
+            attempt("a:1", said("etcdserver: no leader")),
+            attempt("b:2", said("etcdserver: no leader")),
+        ];
+        let error = error_of(&call, attempts, DEADLINE);
+        assert_eq!(error.outcome(), Outcome::NotApplied, "{error}");
     }
 
     #[test]

@@ -8,9 +8,10 @@ use http::uri::PathAndQuery;
 use tokio::time::sleep;
 use tonic::Request;
 use tonic::client::Grpc;
-use tonic::transport::Channel;
 use tonic_prost::ProstCodec;
 use tracing::debug;
+
+use crate::connection::channel::Channel;
 
 /// How long to wait where a server or a proxy ends the stream by itself.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -34,7 +35,7 @@ pub(crate) async fn carry(channel: Channel) -> Infallible {
 async fn hold_open(channel: Channel) -> Result<(), tonic::Status> {
     let mut client = Grpc::new(channel);
     let ready = client.ready().await;
-    ready.map_err(|error| tonic::Status::from_error(Box::new(error)))?;
+    ready.map_err(tonic::Status::from_error)?;
     let path = PathAndQuery::from_static("/etcdserverpb.Watch/Watch");
     // Empty messages, of which there are none either.
     let codec = ProstCodec::<(), ()>::default();

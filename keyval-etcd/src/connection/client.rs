@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyval::{Error, Outcome, Result};
+use keyval::{Connection, ConnectionState, EndpointFailure, Error, Outcome, Result};
 use keyval_config::Environment;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,6 @@ use crate::connection::opener::Open;
 use crate::connection::pool::{Pool, first_to_answer};
 #[cfg(feature = "srv")]
 use crate::connection::srv::discover;
-use crate::connection::state::{Connection, EndpointFailure};
 use crate::connection::sync::{EndpointFilter, keep_in_step};
 use crate::error::{self, Call};
 
@@ -136,6 +135,31 @@ impl Client {
     pub(crate) fn closed(&self) -> Error {
         Error::Closed {
             store: self.name.clone(),
+        }
+    }
+
+    /// Waits while the store is known to be without a connection, at most for the operation timeout,
+    /// so that what is to last, such as a watch, goes on at the moment when there is one again.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] with what each endpoint failed of last; [`Error::Closed`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub(crate) async fn until_connected(&self, call: Call<'_>) -> Result<()> {
+        let connection = self.connection();
+        // Where nobody looks after the connection, only a call can find that it is back.
+        if self.pool.wake.is_none() || connection.state().is_connected() {
+            return Ok(());
+        }
+        let connected = connection.wait_for(ConnectionState::is_connected);
+        match timeout(self.operation_timeout, connected).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(self.closed()),
+            Err(_) => Err(Error::unavailable(
+                format!("{call}: {} is {}", self.name, connection.state()),
+                Outcome::NotApplied,
+            )),
         }
     }
 

@@ -1,6 +1,5 @@
 //! Opens the connection of a channel, and notices when it ends.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,13 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Uri;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tower_service::Service;
 
 use crate::connection::endpoint::Endpoint;
 use crate::connection::health::Health;
@@ -76,37 +72,25 @@ impl Lines {
     }
 }
 
-impl Service<Uri> for Dialer {
-    type Response = TokioIo<Line>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Line>>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    /// The channel's own URI says no more than the endpoint does.
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let dialer = self.clone();
-        Box::pin(async move {
-            let stream = dialer.dial().await?;
-            let ending = dialer.lines.map(|lines| Ending {
-                number: lines.opened(),
-                lines,
-            });
-            Ok(TokioIo::new(Line { stream, ending }))
-        })
-    }
-}
-
 impl Dialer {
-    async fn dial(&self) -> io::Result<Wire> {
-        timeout(self.within, self.dial_wire())
-            .await
-            .unwrap_or_else(|_| {
-                let told = format!("no connection within {:?}", self.within);
-                Err(io::Error::new(io::ErrorKind::TimedOut, told))
-            })
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// Why there is none within the time for it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future opens nothing.
+    pub(crate) async fn dial(&self) -> io::Result<Line> {
+        let dialed = timeout(self.within, self.dial_wire()).await;
+        let stream = dialed.unwrap_or_else(|_| {
+            let told = format!("no connection within {:?}", self.within);
+            Err(io::Error::new(io::ErrorKind::TimedOut, told))
+        })?;
+        let ending = self.lines.clone().map(|lines| Ending {
+            number: lines.opened(),
+            lines,
+        });
+        Ok(Line { stream, ending })
     }
 
     async fn dial_wire(&self) -> io::Result<Wire> {

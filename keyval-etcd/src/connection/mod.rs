@@ -4,6 +4,7 @@
 mod access;
 mod attempts;
 mod carrier;
+mod channel;
 mod client;
 mod dial;
 mod endpoint;
@@ -15,11 +16,10 @@ mod opener;
 mod pool;
 #[cfg(feature = "srv")]
 mod srv;
-mod state;
 mod sync;
 mod wire;
 
 pub(crate) use self::client::{Client, StubResult};
+pub(crate) use self::endpoint::Endpoint;
 pub(crate) use self::node::Node;
 pub use self::opener::{Io, Open};
-pub use self::state::{Connection, ConnectionState, EndpointFailure};

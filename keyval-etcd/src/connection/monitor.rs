@@ -6,16 +6,17 @@ use std::time::Duration;
 use keyval::BackoffPolicy;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
-use tonic::transport::Channel;
 use tracing::{info, warn};
 
 use crate::connection::carrier::carry;
+use crate::connection::channel::Channel;
 use crate::connection::node::Node;
 use crate::connection::pool::{Pool, first_to_answer};
 
-/// The first bound of the wait between attempts to connect again, and the greatest.
+/// The first bound of the wait between attempts to connect again, and the greatest: all watches of the
+/// store wait for these attempts, and nothing else makes any.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// An endpoint that has answered, and whatever becomes of its connection since.
 pub(crate) struct Held {
@@ -106,7 +107,7 @@ async fn connect_again(pool: &Pool, wake: &Notify) -> Option<Held> {
         // the connection is missed.
         let held = Held::new(nodes.current())?;
         if held.node.health.is_up() {
-            pool.states.connected(&held.node.endpoint);
+            pool.states.connected(held.node.endpoint.clone());
             return Some(held);
         }
         let until = Instant::now() + backoff.next_wait();

@@ -6,20 +6,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use etcd_client::{
-    AuthClient, Channel, Client as Stub, ClusterClient, ConnectOptions, KvClient, LeaseClient,
-    MaintenanceClient, WatchClient,
+    AuthClient, Channel as StubChannel, Client as Stub, ClusterClient, ConnectOptions, KvClient,
+    LeaseClient, MaintenanceClient, WatchClient,
 };
-use keyval::{Error, Outcome, Result};
+use http::Uri;
+use http::uri::{Authority, Scheme};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use keyval::{EndpointFailure, Error, Outcome, Result};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
-use tonic::transport;
 
 use crate::config::EtcdConfig;
 use crate::connection::access::Access;
+use crate::connection::channel::{Channel, Http2};
 use crate::connection::dial::{Dialer, Lines};
-use crate::connection::endpoint::{Endpoint, Scheme};
+use crate::connection::endpoint::Endpoint;
 use crate::connection::health::Health;
-use crate::connection::state::EndpointFailure;
 use crate::connection::wire::WORDLESS;
 use crate::error;
 
@@ -33,7 +35,7 @@ pub(crate) struct Node {
     /// The address, as errors show it.
     pub(crate) endpoint: Arc<str>,
     /// The connection of the calls; none if it is not ours.
-    pub(crate) channel: Option<Channel>,
+    pub(crate) channel: Option<StubChannel>,
     pub(crate) kv: KvClient,
     pub(crate) lease: LeaseClient,
     pub(crate) maintenance: MaintenanceClient,
@@ -54,7 +56,7 @@ pub(crate) struct Node {
 /// What is known of the connection of the calls.
 pub(crate) struct Line {
     pub(crate) lines: Arc<Lines>,
-    pub(crate) channel: transport::Channel,
+    pub(crate) channel: Channel,
 }
 
 impl Node {
@@ -79,27 +81,39 @@ impl Node {
             within: config.dial_timeout,
             lines,
         };
-        let transport = transport(&endpoint)
-            .map_err(|_| Error::invalid(format!("{endpoint} is not a host and a port")))?
-            .http2_keep_alive_interval(config.keepalive_time)
+        let mut http2 = Http2::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(config.keepalive_time)
             .keep_alive_timeout(config.keepalive_timeout)
             // etcd drops clients that ask without a call under way.
             .keep_alive_while_idle(false)
             .initial_connection_window_size(CONNECTION_WINDOW);
-        let channel = transport.connect_with_connector_lazy(dialer(Some(lines.clone())));
-        let watches = transport
-            .initial_stream_window_size(WATCH_STREAM_WINDOW)
-            .connect_with_connector_lazy(dialer(None));
-        let stubs = access.authorize(channel.clone());
-        let calls = stub(stubs.clone(), ConnectOptions::new()).await?;
+        let (scheme, authority) = origin(&endpoint)
+            .ok_or_else(|| Error::invalid(format!("{endpoint} is not a host and a port")))?;
+        let channel = |lines, http2: &Http2| {
+            Channel::new(
+                dialer(lines),
+                http2.clone(),
+                scheme.clone(),
+                authority.clone(),
+            )
+        };
+        let calls = channel(Some(lines.clone()), &http2);
+        let watches = channel(None, http2.initial_stream_window_size(WATCH_STREAM_WINDOW));
+        let channel = access.authorize(calls.clone());
+        let stubs = stub(channel.clone(), ConnectOptions::new()).await?;
         let options = ConnectOptions::new().with_require_leader(true);
         let watches = stub(access.authorize(watches), options).await?;
-        let mut node = Self::over(endpoint.to_string().into(), &calls, &watches);
+        let mut node = Self::over(endpoint.to_string().into(), &stubs, &watches);
         node.access = access.clone();
         node.wordless = wordless.clone();
-        node.channel = Some(stubs);
+        node.channel = Some(channel);
         node.health = health;
-        node.line = Some(Line { lines, channel });
+        node.line = Some(Line {
+            lines,
+            channel: calls,
+        });
         Ok(node)
     }
 
@@ -213,15 +227,13 @@ impl Node {
     }
 }
 
-/// What the dialer opens is always plain text to the transport, which has no encryption of its own;
-/// only the requests say how they are sent.
-fn transport(endpoint: &Endpoint) -> Result<transport::Endpoint, Box<dyn std::error::Error>> {
-    let plain = endpoint.clone().over(Scheme::Http);
-    let transport = transport::Endpoint::from_shared(plain.url())?;
-    Ok(transport.origin(endpoint.url().parse()?))
+/// What requests to the endpoint name as their target.
+fn origin(endpoint: &Endpoint) -> Option<(Scheme, Authority)> {
+    let parts = endpoint.url().parse::<Uri>().ok()?.into_parts();
+    Some((parts.scheme?, parts.authority?))
 }
 
-async fn stub(channel: Channel, options: ConnectOptions) -> Result<Stub> {
+async fn stub(channel: StubChannel, options: ConnectOptions) -> Result<Stub> {
     // Without a user this asks nothing of the server.
     Stub::from_channel(channel, Some(options))
         .await

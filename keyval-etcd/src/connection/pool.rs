@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
+use keyval::{ConnectionReporter, EndpointFailure};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::node::Node;
 use crate::connection::nodes::Nodes;
-use crate::connection::state::{EndpointFailure, States};
 
 /// The endpoints of one store.
 pub(crate) struct Pool {
     /// None after closing, so that the connections end.
     nodes: RwLock<Option<Arc<Nodes>>>,
-    pub(crate) states: States,
+    pub(crate) states: ConnectionReporter,
     /// Wakes the task that looks after the connection; where there is none, calls alone tell the
     /// state.
     pub(crate) wake: Option<Arc<Notify>>,
@@ -28,7 +28,7 @@ impl Pool {
     /// These endpoints, of which the current one has just answered.
     pub(crate) fn new(nodes: Nodes, watched: bool, dial_timeout: Duration) -> Self {
         Self {
-            states: States::connected_to(nodes.current().endpoint.clone()),
+            states: ConnectionReporter::connected_to(nodes.current().endpoint.clone()),
             nodes: RwLock::new(Some(Arc::new(nodes))),
             wake: watched.then(Arc::default),
             closing: CancellationToken::new(),
@@ -68,7 +68,7 @@ impl Pool {
         node.health.succeeded();
         match &self.wake {
             Some(wake) => wake.notify_one(),
-            None => self.states.connected(&node.endpoint),
+            None => self.states.connected(node.endpoint.clone()),
         }
     }
 
@@ -77,10 +77,9 @@ impl Pool {
         node.health.failed(cause);
         match &self.wake {
             Some(wake) => wake.notify_one(),
-            None => self.states.disconnected(vec![EndpointFailure::new(
-                node.endpoint.clone(),
-                cause.into(),
-            )]),
+            None => self
+                .states
+                .disconnected(vec![EndpointFailure::new(node.endpoint.clone(), cause)]),
         }
     }
 

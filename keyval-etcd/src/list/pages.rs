@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, FuturesUnordered, Stream, StreamExt};
-use keyval::{Entry, KeyRange, ListOptions, Listing, Projection, Result, Revision};
+use keyval::{Entry, Error, KeyRange, ListOptions, Listing, Projection, Result, Revision};
 
 use crate::connection::Client;
 use crate::convert;
@@ -34,24 +34,13 @@ pub(crate) async fn list(
     options: ListOptions,
 ) -> Result<Listing> {
     let page = options.page.unwrap_or(FIRST);
-    let mut pages = Pages {
-        reader: Reader {
-            client: client.clone(),
-            range: range.clone(),
-            options,
-        },
-        plan: Plan::new(range.clone(), options.order),
-        asked: FuturesUnordered::new(),
-        arrived: BTreeMap::new(),
-        entries: Vec::new().into_iter(),
-        left: options.limit.unwrap_or(usize::MAX),
-        page,
-        failed: false,
+    let limit = options.limit.unwrap_or(usize::MAX);
+    let mut reader = Reader {
+        client: client.clone(),
+        range: range.clone(),
+        options,
     };
-    let first = pages
-        .reader
-        .read(range.clone(), page.min(pages.left))
-        .await?;
+    let first = reader.read(range.clone(), page.min(limit)).await?;
     let revision = first.revision;
     if options.projection == Projection::Count {
         return Ok(Listing {
@@ -60,7 +49,14 @@ pub(crate) async fn list(
             entries: stream::empty().boxed(),
         });
     }
-    pages.reader.options.at = Some(revision);
+    reader.options.at = Some(revision);
+    let read = move |range, limit| {
+        let reader = reader.clone();
+        async move { reader.read(range, limit).await }.boxed()
+    };
+    let plan = Plan::new(range.clone(), options.order);
+    let most = options.page.unwrap_or(PAGE);
+    let mut pages = Pages::new(Box::new(read), plan, limit, most);
     pages.note(0, Ok(first));
     Ok(Listing {
         revision,
@@ -118,10 +114,13 @@ impl Reader {
     }
 }
 
+/// Reads up to so many entries of a range.
+type Read = Box<dyn Fn(KeyRange, usize) -> BoxFuture<'static, Result<Page>> + Send>;
+
 /// The entries of one page after the other. All that is under way only proceeds while someone
 /// reads, and ends with the stream.
 struct Pages {
-    reader: Reader,
+    read: Read,
     plan: Plan,
     asked: FuturesUnordered<BoxFuture<'static, (u64, Result<Page>)>>,
     /// What has arrived before its turn.
@@ -130,9 +129,10 @@ struct Pages {
     entries: std::vec::IntoIter<Entry>,
     /// How many entries are wanted behind that page.
     left: usize,
-    /// How many entries to ask for at a time.
+    /// How many entries to ask for at a time, and at most.
     page: usize,
-    /// Whether a page failed: its turn is the end, so nothing more is asked for.
+    most: usize,
+    /// Whether a page failed: nothing more is asked for, and the list ends with it.
     failed: bool,
 }
 
@@ -163,6 +163,10 @@ impl Stream for Pages {
                     self.ask(cx);
                 }
                 Front::Waiting => {
+                    if let Some(error) = self.failure() {
+                        self.end();
+                        return Poll::Ready(Some(Err(error)));
+                    }
                     if !self.ask(cx) {
                         return Poll::Pending;
                     }
@@ -173,6 +177,30 @@ impl Stream for Pages {
 }
 
 impl Pages {
+    /// The entries of a list of which the first page, number 0, has been asked for.
+    fn new(read: Read, plan: Plan, limit: usize, most: usize) -> Self {
+        Self {
+            read,
+            plan,
+            asked: FuturesUnordered::new(),
+            arrived: BTreeMap::new(),
+            entries: Vec::new().into_iter(),
+            left: limit,
+            page: most,
+            most,
+            failed: false,
+        }
+    }
+
+    /// Why a page failed, once nothing is under way: what lies before it will never be asked for.
+    fn failure(&mut self) -> Option<Error> {
+        if !self.failed || !self.asked.is_empty() {
+            return None;
+        }
+        let mut arrived = std::mem::take(&mut self.arrived).into_values();
+        arrived.find_map(Result::err)
+    }
+
     /// Asks for what is planned; whether anything has arrived.
     fn ask(&mut self, cx: &mut Context<'_>) -> bool {
         let mut any = false;
@@ -200,14 +228,13 @@ impl Pages {
     }
 
     fn request(&self, ask: Ask) -> BoxFuture<'static, (u64, Result<Page>)> {
-        let reader = self.reader.clone();
-        let limit = self.page.min(self.left);
-        async move { (ask.id, reader.read(ask.range, limit).await) }.boxed()
+        let page = (self.read)(ask.range, self.page.min(self.left));
+        async move { (ask.id, page.await) }.boxed()
     }
 
     fn note(&mut self, id: u64, page: Result<Page>) {
         let entries = page.map(|page| {
-            self.page = fitting(&page.entries, self.reader.options.page.unwrap_or(PAGE));
+            self.page = fitting(&page.entries, self.most);
             let keys = page.entries.iter().map(|entry| &entry.key);
             self.plan.arrived(id, keys, page.count, page.more);
             page.entries
@@ -245,26 +272,113 @@ fn fitting(entries: &[Entry], most: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use keyval::{Bytes, Entry, Key, Revision};
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    use std::time::Duration;
 
-    use super::{BYTES, fitting};
+    use futures::{FutureExt, StreamExt, TryStreamExt};
+    use keyval::{Bytes, Entry, Error, Key, KeyRange, Order, Outcome, Revision};
+
+    use super::{BYTES, Page, Pages, Plan, Read, fitting};
+
+    const PER_PAGE: usize = 10;
+
+    fn entry(key: impl Into<Key>, size: usize) -> Entry {
+        Entry {
+            key: key.into(),
+            value: Bytes::from(vec![0; size]),
+            created: Revision::new(1),
+            modified: Revision::new(1),
+            version: 1,
+            lease: None,
+        }
+    }
 
     #[test]
     fn the_larger_the_entries_the_shorter_the_page() {
-        let of_size = |size: usize| {
-            let entry = Entry {
-                key: Key::from("key"),
-                value: Bytes::from(vec![0; size]),
-                created: Revision::new(1),
-                modified: Revision::new(1),
-                version: 1,
-                lease: None,
-            };
-            fitting(&[entry.clone(), entry], 1000)
-        };
+        let of_size = |size: usize| fitting(&[entry("key", size), entry("key", size)], 1000);
         assert_eq!(fitting(&[], 1000), 1000);
         assert_eq!(of_size(0), 1000);
         assert_eq!(of_size(BYTES / 10), 9);
         assert_eq!(of_size(BYTES), 1, "one at least");
+    }
+
+    /// Keys that lie so unevenly that the bounds are guessed wrong.
+    fn keys() -> Vec<Key> {
+        let even = (0..60).map(|n| format!("a{n:04}"));
+        let dense = (0..200).map(|n| format!("a0100{n:04}"));
+        let mut keys: Vec<Key> = even.chain(dense).map(Key::from).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// Answers from these keys, in an order by chance, but for one request that fails.
+    fn read(fails: u64, seed: u64) -> Read {
+        let (asked, random) = (AtomicU64::new(0), fastrand::Rng::with_seed(seed));
+        let random = parking_lot::Mutex::new(random);
+        Box::new(move |range: KeyRange, limit| {
+            let (number, late) = (asked.fetch_add(1, Relaxed), random.lock().u64(..20));
+            async move {
+                tokio::time::sleep(Duration::from_millis(late)).await;
+                if number == fails {
+                    return Err(Error::unavailable("cut off", Outcome::NotApplied));
+                }
+                let all: Vec<Key> = keys()
+                    .into_iter()
+                    .filter(|key| range.contains(key))
+                    .collect();
+                Ok(Page {
+                    more: all.len() > limit,
+                    count: all.len() as u64,
+                    entries: all
+                        .into_iter()
+                        .take(limit)
+                        .map(|key| entry(key, 1))
+                        .collect(),
+                    revision: Revision::new(1),
+                })
+            }
+            .boxed()
+        })
+    }
+
+    async fn pages(fails: u64, seed: u64) -> Pages {
+        let first = read(u64::MAX, 0)(KeyRange::all(), PER_PAGE).await;
+        let plan = Plan::new(KeyRange::all(), Order::Ascending);
+        let mut pages = Pages::new(read(fails, seed), plan, usize::MAX, PER_PAGE);
+        pages.note(0, first);
+        pages
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_is_whole_in_whatever_order_its_pages_arrive() {
+        for seed in 0..50 {
+            let entries: Vec<Entry> = pages(u64::MAX, seed).await.try_collect().await.unwrap();
+            let listed: Vec<Key> = entries.into_iter().map(|entry| entry.key).collect();
+            assert_eq!(listed, keys(), "seed {seed}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_of_which_any_page_fails_ends_with_that_failure() {
+        for (fails, seed) in (0..30).flat_map(|fails| (0..10).map(move |seed| (fails, seed))) {
+            let reading = async {
+                let (mut pages, mut listed) = (pages(fails, seed).await, Vec::new());
+                while let Some(entry) = pages.next().await {
+                    match entry {
+                        Ok(entry) => listed.push(entry.key),
+                        Err(_) => {
+                            assert!(pages.next().await.is_none(), "nothing follows a failure");
+                            return (listed, true);
+                        }
+                    }
+                }
+                (listed, false)
+            };
+            let ended = tokio::time::timeout(Duration::from_secs(60), reading).await;
+            let (listed, failed) = ended.expect("a list ends");
+            assert!(keys().starts_with(&listed), "fails {fails}, seed {seed}");
+            // A short run has fewer requests than the one that would fail.
+            assert!(failed || listed == keys(), "fails {fails}, seed {seed}");
+        }
     }
 }

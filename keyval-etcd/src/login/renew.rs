@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use etcd_client::{AuthClient, Channel as StubChannel};
 use http::header::HeaderValue;
+use http::{Request, Response};
 use keyval_config::Secret;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tonic::Status;
-use tonic::transport::Channel;
+use tonic::body::Body;
+use tower::BoxError;
 use tower::util::BoxCloneSyncService;
+use tower_service::Service;
 use tracing::{debug, warn};
 
 use super::account::Account;
@@ -54,7 +57,12 @@ impl Login {
     }
 
     /// A connection whose requests show the token.
-    pub(crate) fn authorize(&self, channel: Channel) -> StubChannel {
+    pub(crate) fn authorize<C>(&self, channel: C) -> StubChannel
+    where
+        C: Service<Request<Body>, Response = Response<Body>, Error = BoxError>,
+        C: Clone + Send + Sync + 'static,
+        C::Future: Send + 'static,
+    {
         let authorized = Authorized::new(channel, self.token.clone());
         StubChannel::Custom(BoxCloneSyncService::new(authorized))
     }

@@ -3,15 +3,10 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures::TryFutureExt as _;
-use futures::future::ErrInto;
+use http::Request;
 use http::header::{HeaderName, HeaderValue};
-use http::{Request, Response};
 use parking_lot::RwLock;
 use tonic::body::Body;
-use tonic::transport::Channel;
-use tonic::transport::channel::ResponseFuture;
-use tower::BoxError;
 use tower_service::Service;
 
 /// Where etcd looks for it.
@@ -51,24 +46,24 @@ impl Token {
 
 /// A connection whose requests show the token.
 #[derive(Clone)]
-pub(super) struct Authorized {
-    channel: Channel,
+pub(super) struct Authorized<C> {
+    channel: C,
     token: Token,
 }
 
-impl Authorized {
-    pub(super) fn new(channel: Channel, token: Token) -> Self {
+impl<C> Authorized<C> {
+    pub(super) fn new(channel: C, token: Token) -> Self {
         Self { channel, token }
     }
 }
 
-impl Service<Request<Body>> for Authorized {
-    type Response = Response<Body>;
-    type Error = BoxError;
-    type Future = ErrInto<ResponseFuture, BoxError>;
+impl<C: Service<Request<Body>>> Service<Request<Body>> for Authorized<C> {
+    type Response = C::Response;
+    type Error = C::Error;
+    type Future = C::Future;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.channel.poll_ready(cx).map_err(Into::into)
+        self.channel.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
@@ -78,6 +73,6 @@ impl Service<Request<Body>> for Authorized {
                 request.headers_mut().insert(HEADER, token);
             }
         }
-        self.channel.call(request).err_into()
+        self.channel.call(request)
     }
 }

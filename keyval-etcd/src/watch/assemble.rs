@@ -1,7 +1,7 @@
 //! From the answers of a watch to whole revisions, each once and in order.
 
 use etcd_client::proto::PbWatchResponse;
-use keyval::{Changes, Result, Revision};
+use keyval::{Change, Changes, Result, Revision};
 
 use crate::convert;
 
@@ -52,7 +52,8 @@ impl Assembler {
         response: PbWatchResponse,
         mut pass: impl FnMut(Changes) -> bool,
     ) -> Result<bool> {
-        for event in response.events {
+        let mut events = response.events.into_iter();
+        while let Some(event) = events.next() {
             let (revision, change) = convert::change(event)?;
             if revision <= self.delivered {
                 continue;
@@ -69,10 +70,11 @@ impl Assembler {
                     if !self.release(&mut pass) {
                         return Ok(false);
                     }
-                    self.tail = Some(Changes {
-                        revision,
-                        changes: vec![change],
-                    });
+                    let more = events.as_slice().iter();
+                    let more = more.take_while(|event| convert::happened(event) == Some(revision));
+                    let mut changes = Vec::with_capacity(1 + more.count());
+                    changes.push(change);
+                    self.tail = Some(Changes { revision, changes });
                 }
             }
         }
@@ -84,7 +86,8 @@ impl Assembler {
             return true;
         };
         let revision = whole.revision;
-        if whole.changes.len() > 1 {
+        let in_order = |changes: &[Change]| changes.is_sorted_by(|a, b| a.key() < b.key());
+        if !in_order(&whole.changes) {
             // etcd sends them in the order of the operations; the contract is the order of the
             // keys. A revision changes a key once, so that the same key is the same event twice.
             whole.changes.sort_by(|a, b| a.key().cmp(b.key()));

@@ -147,6 +147,8 @@ impl Hub {
         {
             return stream.clone();
         }
+        // Unbounded, so that a reader can leave when it is dropped; no watch has more than a creation,
+        // a resumption and a departure on the way.
         let (commands, asked) = mpsc::unbounded_channel();
         let newest = self.newest.clone();
         let stream = Stream::new(client.clone(), node.clone(), asked, newest);

@@ -21,6 +21,7 @@ impl Watcher for EtcdStore {
         range.check()?;
         options.check()?;
         let client = &self.client;
+        client.until_connected(Call::read("watch", range)).await?;
         let newest = self.watches.newest();
         let after = options.from.map(Revision::previous);
         let present = match after {
