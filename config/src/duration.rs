@@ -29,10 +29,12 @@
 //! # keyval_config::Result::Ok(())
 //! ```
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
@@ -125,6 +127,22 @@ impl Serialize for HumanDuration {
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserialize(deserializer).map(Self)
+    }
+}
+
+impl JsonSchema for HumanDuration {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["string", "integer"],
+            "pattern": "^\\s*\\+?(0|((\\d+\\.?\\d*|\\.\\d+)(ns|us|\u{b5}s|\u{3bc}s|ms|s|m|h|d) *)+)\\s*$",
+            "minimum": 0,
+            "description": "A time such as 300ms, 1.5s, 1h30m or 1d; an integer counts nanoseconds, \
+                            or what the key says.",
+        })
     }
 }
 

@@ -59,6 +59,23 @@ impl Environment {
         };
         value.filter(|value| !value.is_empty())
     }
+
+    /// The variables whose names begin so, in the order of their names, but for those set to nothing.
+    /// A name that is not UTF-8 is nobody's.
+    pub(crate) fn beginning_with(&self, prefix: &str) -> BTreeMap<String, OsString> {
+        let wanted = |(name, value): (OsString, OsString)| {
+            let name = name.into_string().ok()?;
+            (name.starts_with(prefix) && !value.is_empty()).then_some((name, value))
+        };
+        match &self.0 {
+            Source::Process => std::env::vars_os().filter_map(wanted).collect(),
+            Source::Given(variables) => {
+                let variables = variables.iter();
+                let variables = variables.map(|(name, value)| (name.clone(), value.clone()));
+                variables.filter_map(wanted).collect()
+            }
+        }
+    }
 }
 
 impl Default for Source {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::suggest::closest;
+
 /// The result of finding, reading or parsing a configuration.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -70,6 +72,45 @@ pub enum Error {
     /// The text is there, but is not what the plugin expects.
     #[error("{0}")]
     Invalid(Box<Invalid>),
+    /// Every value is of its type, but some make no sense, or not together.
+    #[error("{}", lines(.0))]
+    Refused(Vec<Invalid>),
+    /// A single value is not set as it should be: `--set plugin.key=value`.
+    #[error("{given:?} sets nothing: {problem}")]
+    Setting {
+        /// The part before the value.
+        given: String,
+        /// What is wrong with it, and what to write.
+        problem: &'static str,
+    },
+    /// A flag is about a plugin that there is not.
+    #[error("{given} is about no plugin of this program{}; there are: {}", meant(.plugin, .known), .known.join(", "))]
+    UnknownPlugin {
+        /// The flag, without its value.
+        given: String,
+        /// The name that no plugin has.
+        plugin: String,
+        /// The names that can be configured.
+        known: Vec<String>,
+    },
+    /// The settings of a choice stand in two places.
+    #[error("the settings of {name} stand both in {first} and in {second}; keep one of them")]
+    TwoPlaces {
+        /// What was chosen.
+        name: String,
+        /// The file that chooses.
+        first: String,
+        /// What else has settings.
+        second: String,
+    },
+    /// A configuration cannot be shown as YAML.
+    #[error("cannot show the configuration of {name}: {problem}")]
+    Show {
+        /// The plugin.
+        name: String,
+        /// The reason.
+        problem: String,
+    },
 }
 
 /// What is wrong in a text, and where.
@@ -89,13 +130,17 @@ pub enum Error {
 pub struct Invalid {
     pub(crate) file: String,
     pub(crate) position: Option<(usize, usize)>,
+    pub(crate) path: String,
+    /// Whether the variable or flag in place of the file names the path already.
+    pub(crate) path_is_told: bool,
     pub(crate) message: String,
-    pub(crate) did_you_mean: Option<&'static str>,
+    pub(crate) did_you_mean: Option<String>,
     pub(crate) snippet: Option<String>,
 }
 
 impl Invalid {
-    /// The file, or the name given to [`parse`](crate::parse).
+    /// The file, or the name given to [`parse`](crate::parse); or the variable or flag that sets the
+    /// value.
     #[must_use]
     pub fn file(&self) -> &str {
         &self.file
@@ -113,6 +158,13 @@ impl Invalid {
         self.position.map(|(_, column)| column)
     }
 
+    /// The path of the value at fault, as in `limits.hosts[2].name`; for an unknown or missing key that
+    /// of the map, and empty for the whole.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// What is wrong and what was expected, on one line.
     #[must_use]
     pub fn message(&self) -> &str {
@@ -121,8 +173,8 @@ impl Invalid {
 
     /// The known name closest to an unknown one.
     #[must_use]
-    pub fn did_you_mean(&self) -> Option<&'static str> {
-        self.did_you_mean
+    pub fn did_you_mean(&self) -> Option<&str> {
+        self.did_you_mean.as_deref()
     }
 
     /// The line with a mark under the column; values that may be secret are hidden.
@@ -138,12 +190,26 @@ impl fmt::Display for Invalid {
         if let Some((line, column)) = self.position {
             write!(f, ":{line}:{column}")?;
         }
+        if !self.path.is_empty() && !self.path_is_told {
+            write!(f, ": {}", self.path)?;
+        }
         write!(f, ": {}", self.message)?;
         if let Some(snippet) = &self.snippet {
             write!(f, "\n{snippet}")?;
         }
         Ok(())
     }
+}
+
+fn lines(findings: &[Invalid]) -> String {
+    let shown: Vec<_> = findings.iter().map(Invalid::to_string).collect();
+    shown.join("\n")
+}
+
+fn meant(plugin: &str, known: &[String]) -> String {
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let meant = closest(plugin, &known);
+    meant.map_or_else(String::new, |meant| format!(", did you mean {meant}?"))
 }
 
 fn paths(paths: &[PathBuf]) -> String {

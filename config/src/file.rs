@@ -39,6 +39,8 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
         Error::Invalid(Box::new(Invalid {
             file: path.display().to_string(),
             position: Some(position_of(&error.as_bytes()[..valid])),
+            path: String::new(),
+            path_is_told: false,
             message: "the text is not UTF-8 from here on; save the file as UTF-8".into(),
             did_you_mean: None,
             snippet: None,

@@ -11,6 +11,10 @@
 //!   | ^
 //! ```
 //!
+//! Variables, flags and the program itself may set single values over the file: see [`ConfigDir`]. The
+//! rules of a type ([`Validate`]) point at the line, variable or flag as well, and a [`Section`] checks,
+//! shows and describes a plugin's configuration without starting the plugin.
+//!
 //! [`duration`] reads durations as people and Go programs write them; a [`Secret`] is never shown.
 //!
 //! # Examples
@@ -49,19 +53,42 @@
 //! # keyval_config::Result::Ok(())
 //! ```
 
+mod choice;
+mod described;
+mod dir;
 pub mod duration;
 mod environment;
 mod error;
+mod fault;
 mod file;
+mod layers;
 mod load;
+mod node;
+mod number;
+mod origin;
+mod print;
+mod reader;
 mod secret;
+mod section;
 mod snippet;
 mod suggest;
+mod tree;
+mod validate;
+mod values;
 mod yaml;
 
+pub use crate::choice::{Choice, Chosen};
+pub use crate::described::Settings;
+pub use crate::dir::ConfigDir;
 pub use crate::duration::HumanDuration;
 pub use crate::environment::Environment;
 pub use crate::error::{Error, Invalid, Result};
-pub use crate::load::{ConfigDir, Loaded, Origin, read};
+pub use crate::load::{Loaded, parse, parse_valid, read};
+pub use crate::origin::Origin;
 pub use crate::secret::Secret;
-pub use crate::yaml::parse;
+pub use crate::section::Section;
+pub use crate::validate::{Findings, Validate};
+
+/// Describes types to editors; a type of configuration derives [`schemars::JsonSchema`] by
+/// `#[schemars(crate = "keyval_config::schemars")]`.
+pub use schemars;

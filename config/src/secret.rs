@@ -1,8 +1,10 @@
 //! A text that is never shown: passwords and tokens.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
@@ -10,13 +12,17 @@ use crate::error::Error;
 use crate::file::read_text;
 
 /// What stands in place of a secret wherever it would be shown.
-const HIDDEN: &str = "***";
+pub(crate) const HIDDEN: &str = "***";
+/// By this name a reader knows that its messages show no value.
+pub(crate) const SECRET: &str = "keyval_config::Secret";
 
 /// A password or token: `Debug`, `Display` and `Serialize` show `***`, only [`expose`] the text.
 ///
 /// In YAML it is the text itself, or `file:` and the absolute path of a file that holds it, such as
 /// a mounted Kubernetes secret; one newline at the end of that file does not belong to the secret.
-/// The file is read once, when the configuration is loaded.
+/// The file is read once, when the configuration is loaded. The text is taken as it stands: nothing in
+/// it is expanded. `***` is refused, as that is what a configuration that was printed has in place of
+/// its secrets. The default, no text at all, is shown as such.
 ///
 /// [`expose`]: Secret::expose
 ///
@@ -117,13 +123,27 @@ impl fmt::Display for Secret {
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(HIDDEN)
+        serializer.serialize_str(if self.is_empty() { "" } else { HIDDEN })
+    }
+}
+
+impl JsonSchema for Secret {
+    fn schema_name() -> Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["string", "null"],
+            "writeOnly": true,
+            "description": "The secret itself, or file: and the absolute path of a file that holds it.",
+        })
     }
 }
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(SecretVisitor)
+        deserializer.deserialize_newtype_struct(SECRET, SecretVisitor)
     }
 }
 
@@ -137,14 +157,26 @@ impl SecretVisitor {
     }
 }
 
-impl Visitor<'_> for SecretVisitor {
+impl<'de> Visitor<'de> for SecretVisitor {
     type Value = Secret;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a secret as text, or file: and an absolute path")
     }
 
+    fn visit_newtype_struct<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<Secret, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
+        if text == HIDDEN {
+            let message = "*** stands for a secret that was not shown; write the secret itself, or \
+                           file: and the path of a file that holds it";
+            return Err(E::custom(message));
+        }
         match text.strip_prefix("file:") {
             Some(path) => from_file(Path::new(path)).map_err(E::custom),
             None => Ok(Secret(text.to_owned())),

@@ -1,260 +1,297 @@
-//! YAML to typed values: the only file that knows which parser does it.
+//! YAML to a tree: the only file that knows which parser does it.
 
-use serde::de::DeserializeOwned;
-use serde::de::value::MapDeserializer;
-use serde_saphyr::budget::BudgetBreach;
-use serde_saphyr::granit_parser::ErrorKind;
-use serde_saphyr::localizer::ExternalMessageSource;
-use serde_saphyr::{
-    DuplicateKeyPolicy, Error as YamlError, Location, MessageFormatter, Options,
-    UserMessageFormatter,
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use granit_parser::{
+    ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span, StrInput, Tag,
 };
 
-use crate::error::{Error, Invalid, Result};
-use crate::file::MAX_SIZE;
-use crate::snippet::{Reveal, draw, hide_sensitive, redact};
-use crate::suggest::closest;
+use crate::fault::Fault;
+use crate::node::{Entry, Kind, Node, Place, Scalar, Source, Style};
+use crate::snippet::hide_sensitive;
 
 /// The deepest nesting of maps and lists accepted.
-const MAX_DEPTH: usize = 32;
-/// The most maps, lists and scalars in one text.
+pub(crate) const MAX_DEPTH: usize = 32;
+/// The most maps, lists and scalars in one text, those that aliases repeat among them.
 const MAX_NODES: usize = 100_000;
-/// The most aliases used, and the most anchors set.
-const MAX_ALIASES: usize = 1_000;
-/// The most characters of one message; what a file says may be repeated in it.
-const MAX_MESSAGE: usize = 500;
+/// The most bytes of scalars, those that aliases repeat among them.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// The key whose value gives a map what it lacks itself.
+const MERGE: &str = "<<";
 
-/// Parses a YAML text into a typed value; `name` stands for the file in errors.
-///
-/// An empty text, or one of comments only, is an empty map: all defaults. Twice the same key, more
-/// than one document, more than 1 MiB, nesting beyond 32 levels and aliases that multiply are
-/// errors. A type refuses unknown keys by `#[serde(deny_unknown_fields)]`, and should.
-///
-/// # Errors
-/// [`Error::TooLarge`] and [`Error::Invalid`].
-///
-/// # Examples
-/// ```
-/// #[derive(serde::Deserialize)]
-/// #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-/// struct Probe {
-///     listen_on: std::net::SocketAddr,
-/// }
-///
-/// let probe: Probe = keyval_config::parse("probe.yaml", "listen-on: 127.0.0.1:9191")?;
-/// assert_eq!(probe.listen_on.port(), 9191);
-/// # keyval_config::Result::Ok(())
-/// ```
-pub fn parse<T: DeserializeOwned>(name: &str, text: &str) -> Result<T> {
-    if text.len() > MAX_SIZE {
-        return Err(Error::TooLarge {
-            file: name.to_owned(),
-            limit: MAX_SIZE,
-        });
+/// Parses the text of a source; without any value it is null.
+pub(crate) fn parse_tree(source: &Arc<Source>) -> Result<Node, Fault> {
+    // Read as a whole, so that a fault behind the last value is found, too.
+    let mut builder = Builder {
+        events: Parser::new_from_str_with_options(&source.text, options()),
+        source,
+        anchors: HashMap::new(),
+        nodes: 0,
+        bytes: 0,
+    };
+    let mut root = None;
+    loop {
+        let (event, span) = builder.next()?;
+        match event {
+            Event::StreamEnd => break,
+            Event::DocumentStart(..) if root.is_some() => {
+                let message = "a second document begins here; keep one and remove this `---`";
+                return Err(Fault::new(message).at(&builder.place(span)));
+            }
+            Event::DocumentStart(..) => {
+                let (event, span) = builder.next()?;
+                root = Some(builder.node(event, span, 0)?);
+            }
+            _ => {}
+        }
     }
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    match serde_saphyr::from_str_with_options::<Option<T>>(text, options()) {
-        Ok(Some(value)) => Ok(value),
-        Ok(None) => from_nothing(name),
-        Err(error) => Err(Error::Invalid(Box::new(translate(name, text, &error)))),
-    }
-}
-
-/// The value of an empty text: what the type makes of a map without keys.
-fn from_nothing<T: DeserializeOwned>(name: &str) -> Result<T> {
-    let no_keys = MapDeserializer::<_, YamlError>::new(std::iter::empty::<((), ())>());
-    T::deserialize(no_keys).map_err(|error| {
-        let (message, did_you_mean, _) = describe(&error);
-        Error::Invalid(Box::new(Invalid {
-            file: name.to_owned(),
-            position: None,
-            message: tidy(&format!("the text is empty: {message}")),
-            did_you_mean,
-            snippet: None,
-        }))
-    })
+    Ok(root.unwrap_or_else(|| Node::null(Place::nowhere_in(source))))
 }
 
 fn options() -> Options {
-    serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_reader_input_bytes: Some(MAX_SIZE),
-            flow_nesting_limit: MAX_DEPTH,
-            max_depth: MAX_DEPTH,
-            max_documents: 2,
-            max_nodes: MAX_NODES,
-            max_events: 3 * MAX_NODES,
-            max_aliases: MAX_ALIASES,
-            max_anchors: MAX_ALIASES,
-            max_recorded_anchor_events: MAX_NODES,
-            max_recorded_anchor_bytes: 4 * MAX_SIZE,
-            max_total_scalar_bytes: 4 * MAX_SIZE,
-            max_merge_keys: 100,
-        },
-        alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: MAX_NODES,
-            max_replay_stack_depth: MAX_DEPTH,
-            max_alias_expansions_per_anchor: MAX_ALIASES,
-        },
-        duplicate_keys: DuplicateKeyPolicy::Error,
-        // The snippet is drawn here, where secrets are hidden.
-        with_snippet: false,
-    }
+    let mut options = Options::default();
+    options.set_emit_comments(false);
+    options.flow_nesting_limit = MAX_DEPTH;
+    options.block_nesting_limit = MAX_DEPTH;
+    options
 }
 
-fn translate(name: &str, text: &str, error: &YamlError) -> Invalid {
-    let (message, did_you_mean, reveal) = describe(error);
-    let position = error
-        .location()
-        .filter(|location| *location != Location::UNKNOWN)
-        .map(|location| (location.line() as usize, location.column() as usize));
-    let (message, snippet) = match position {
-        Some((line, column)) => (
-            redact(message, text, line),
-            draw(text, line, column, reveal),
-        ),
-        None => (message, None),
-    };
-    Invalid {
-        file: name.to_owned(),
-        position,
-        message: tidy(&message),
-        did_you_mean,
-        snippet,
-    }
+/// Makes nodes of events, within the limits.
+struct Builder<'a> {
+    events: Parser<'a, StrInput<'a>>,
+    source: &'a Arc<Source>,
+    anchors: HashMap<usize, Anchored>,
+    nodes: usize,
+    bytes: usize,
 }
 
-/// What is wrong in words for who wrote the file, the name probably meant, and what may be shown.
-fn describe(error: &YamlError) -> (String, Option<&'static str>, Reveal) {
-    let error = error.without_snippet();
-    let message = match error {
-        YamlError::AliasError { error, .. } => return describe(error),
-        YamlError::SerdeUnknownField {
-            field, expected, ..
-        } => {
-            let (message, meant) = unknown("key", field, expected);
-            return (message, meant, Reveal::Key);
+/// A node that aliases may repeat, and what each repetition costs.
+struct Anchored {
+    node: Node,
+    nodes: usize,
+    bytes: usize,
+    depth: usize,
+}
+
+impl<'a> Builder<'a> {
+    fn next(&mut self) -> Result<(Event<'a>, Span), Fault> {
+        match self.events.next_event() {
+            Some(Ok(next)) => Ok(next),
+            Some(Err(error)) => Err(self.refused(&error)),
+            None => Err(Fault::new("the text ends too early")),
         }
-        YamlError::SerdeUnknownVariant {
-            variant, expected, ..
-        } => {
-            let (message, meant) = unknown("value", variant, expected);
-            return (message, meant, Reveal::Line);
+    }
+
+    fn refused(&self, error: &ScanError) -> Fault {
+        let at = error.marker();
+        let place = Place {
+            source: Arc::clone(self.source),
+            position: Some((at.line(), at.col() + 1)),
+        };
+        let fault = match error.kind() {
+            ErrorKind::RecursionLimitExceeded => too_deep(),
+            ErrorKind::UnknownAnchor => Fault::new(
+                "an alias `*name` repeats what `&name` marks above it, and nothing is marked so; \
+                 put a text that begins with * in quotes",
+            ),
+            kind => Fault::new(kind.to_string()),
+        };
+        fault.at(&place)
+    }
+
+    fn place(&self, span: Span) -> Place {
+        Place {
+            source: Arc::clone(self.source),
+            position: Some((span.start.line(), span.start.col() + 1)),
         }
-        YamlError::DuplicateMappingKey { key, .. } => {
-            let key = key.as_deref().map_or_else(
-                || "a key".into(),
-                |key| format!("key {:?}", hide_sensitive(key)),
-            );
-            return (format!("{key} is set twice; remove one"), None, Reveal::Key);
+    }
+
+    /// The node that begins with this event.
+    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Fault> {
+        let place = self.place(span);
+        if depth > MAX_DEPTH {
+            return Err(too_deep().at(&place));
         }
-        YamlError::SerdeMissingField { field, .. } => format!("missing key {field:?}"),
-        YamlError::InvalidScalar { ty, .. } => format!("expected {}", scalar(ty)),
-        YamlError::SerdeInvalidType {
-            unexpected,
-            expected,
-            ..
+        let before = (self.nodes, self.bytes);
+        self.spend(1, 0).map_err(|fault| fault.at(&place))?;
+        let (kind, anchor) = match event {
+            Event::Alias(id) => return self.repeat(id, depth).map_err(|fault| fault.at(&place)),
+            Event::Scalar(text, style, anchor, tag) => {
+                let scalar = scalar(text.into_owned(), style, tag.as_deref());
+                let scalar = scalar.map_err(|fault| fault.at(&place))?;
+                self.spend(0, scalar.text.len())
+                    .map_err(|fault| fault.at(&place))?;
+                (Kind::Scalar(scalar), anchor)
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                refuse_own(tag.as_deref()).map_err(|fault| fault.at(&place))?;
+                (self.list(depth)?, anchor)
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                refuse_own(tag.as_deref()).map_err(|fault| fault.at(&place))?;
+                (self.map(depth)?, anchor)
+            }
+            _ => return Err(Fault::new("a value is missing").at(&place)),
+        };
+        let node = Node { kind, place };
+        if anchor != 0 {
+            self.keep(anchor, &node, before)?;
         }
-        | YamlError::SerdeInvalidValue {
-            unexpected,
-            expected,
-            ..
-        } => {
-            format!("expected {expected}, found {}", hide_sensitive(unexpected))
+        Ok(node)
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Kind, Fault> {
+        let mut items = Vec::new();
+        loop {
+            let (event, span) = self.next()?;
+            if event == Event::SequenceEnd {
+                return Ok(Kind::List(items));
+            }
+            items.push(self.node(event, span, depth + 1)?);
         }
-        YamlError::NullIntoString { .. } => {
-            "expected a text, found nothing; give a value or remove the key".into()
+    }
+
+    fn map(&mut self, depth: usize) -> Result<Kind, Fault> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut merged = Vec::new();
+        let mut keys = HashSet::new();
+        loop {
+            let (event, span) = self.next()?;
+            if event == Event::MappingEnd {
+                break;
+            }
+            let Node { kind, place } = self.node(event, span, depth + 1)?;
+            let Kind::Scalar(key) = kind else {
+                let message = "a key must be a single value, not a list or a map";
+                return Err(Fault::new(message).at(&place).of_the_key());
+            };
+            if !keys.insert(key.text.clone()) {
+                return Err(twice(&key.text).at(&place).of_the_key());
+            }
+            let (event, span) = self.next()?;
+            let value = self.node(event, span, depth + 1)?;
+            if key.text == MERGE && key.style == Style::Plain {
+                merged.push(value);
+            } else {
+                entries.push(Entry { key, place, value });
+            }
         }
-        YamlError::Unexpected {
-            expected: "mapping start",
-            ..
-        } => "expected a map, `key: value`".into(),
-        YamlError::Unexpected {
-            expected: "sequence start",
-            ..
-        } => "expected a list, `[a, b]` or one `- item` per line".into(),
-        YamlError::Unexpected {
-            expected: "string scalar",
-            ..
-        } => "expected a single value, found a list or a map".into(),
-        YamlError::MultipleDocuments { .. } => {
-            "a second document begins here; keep one and remove this `---`".into()
+        for value in merged {
+            merge(value, &mut entries, &mut keys)?;
         }
-        YamlError::ExternalMessage { source, .. }
-            if matches!(&**source, ExternalMessageSource::Parser(error)
-                if matches!(error.kind(), ErrorKind::RecursionLimitExceeded)) =>
-        {
-            too_deep()
+        Ok(Kind::Map(entries))
+    }
+
+    /// Keeps a node for aliases, which costs as much again.
+    fn keep(&mut self, id: usize, node: &Node, before: (usize, usize)) -> Result<(), Fault> {
+        let (nodes, bytes) = (self.nodes - before.0, self.bytes - before.1);
+        let spent = self.spend(nodes, bytes);
+        spent.map_err(|fault| fault.at(&node.place))?;
+        let anchored = Anchored {
+            depth: depth_of(node),
+            node: node.clone(),
+            nodes,
+            bytes,
+        };
+        self.anchors.insert(id, anchored);
+        Ok(())
+    }
+
+    fn repeat(&mut self, id: usize, depth: usize) -> Result<Node, Fault> {
+        let Some(anchored) = self.anchors.get(&id) else {
+            return Err(Fault::new("a value cannot contain itself"));
+        };
+        if depth + anchored.depth > MAX_DEPTH {
+            return Err(too_deep());
         }
-        YamlError::Budget { breach, .. } => too_much(breach),
-        YamlError::AliasReplayLimitExceeded { .. }
-        | YamlError::AliasReplayCounterOverflow { .. }
-        | YamlError::AliasExpansionLimitExceeded { .. }
-        | YamlError::AliasReplayStackDepthExceeded { .. } => {
+        let (nodes, bytes) = (anchored.nodes, anchored.bytes);
+        self.spend(nodes, bytes)?;
+        Ok(self.anchors[&id].node.clone())
+    }
+
+    fn spend(&mut self, nodes: usize, bytes: usize) -> Result<(), Fault> {
+        self.nodes += nodes;
+        self.bytes += bytes;
+        if self.nodes <= MAX_NODES && self.bytes <= MAX_BYTES {
+            return Ok(());
+        }
+        Err(Fault::new(if self.anchors.is_empty() {
+            format!("more than {MAX_NODES} values, too much for a configuration")
+        } else {
             "aliases multiply to too many values; write the values out".into()
-        }
-        other => UserMessageFormatter.format_message(other).into_owned(),
-    };
-    (message, None, Reveal::Line)
-}
-
-fn unknown(what: &str, given: &str, expected: &[&'static str]) -> (String, Option<&'static str>) {
-    let known = expected.join(", ");
-    let meant = closest(given, expected);
-    // An open quote turns whole lines into one name.
-    let given = hide_sensitive(given);
-    let message = match meant {
-        Some(meant) => format!("unknown {what} {given:?}, did you mean {meant:?}?"),
-        None if expected.is_empty() => format!("unknown {what} {given:?}, none is expected"),
-        None => format!("unknown {what} {given:?}, expected one of {known}"),
-    };
-    (message, meant)
-}
-
-/// A Rust scalar type in words, with its range.
-fn scalar(ty: &str) -> String {
-    let range = match ty {
-        "boolean" => return "true or false".into(),
-        "floating point" => return "a number".into(),
-        "u8" => (0, i128::from(u8::MAX)),
-        "u16" => (0, i128::from(u16::MAX)),
-        "u32" => (0, i128::from(u32::MAX)),
-        "u64" => (0, i128::from(u64::MAX)),
-        "i8" => (i128::from(i8::MIN), i128::from(i8::MAX)),
-        "i16" => (i128::from(i16::MIN), i128::from(i16::MAX)),
-        "i32" => (i128::from(i32::MIN), i128::from(i32::MAX)),
-        "i64" => (i128::from(i64::MIN), i128::from(i64::MAX)),
-        other => return format!("a value of type {other}"),
-    };
-    format!("an integer from {} to {}", range.0, range.1)
-}
-
-fn too_deep() -> String {
-    format!("maps and lists are nested more than {MAX_DEPTH} deep")
-}
-
-fn too_much(breach: &BudgetBreach) -> String {
-    match breach {
-        BudgetBreach::Depth { .. } => too_deep(),
-        BudgetBreach::Documents { .. } => "more than one document; keep one".into(),
-        BudgetBreach::Aliases { .. }
-        | BudgetBreach::Anchors { .. }
-        | BudgetBreach::AliasAnchorRatio { .. }
-        | BudgetBreach::MergeKeys { .. }
-        | BudgetBreach::RecordedAnchorEvents { .. }
-        | BudgetBreach::RecordedAnchorBytes { .. } => {
-            "aliases multiply to too many values; write the values out".into()
-        }
-        _ => format!("more than {MAX_NODES} values, too much for a configuration"),
+        }))
     }
 }
 
-/// One line of bounded length without control characters.
-fn tidy(message: &str) -> String {
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
-    let mut tidy: String = message.chars().take(MAX_MESSAGE).map(plain).collect();
-    if tidy.len() < message.len() {
-        tidy.push_str("...");
+fn scalar(text: String, style: ScalarStyle, tag: Option<&Tag>) -> Result<Scalar, Fault> {
+    refuse_own(tag)?;
+    let is_text = match tag {
+        Some(tag) => tag.core_suffix().is_none_or(|name| name == "str"),
+        None => style != ScalarStyle::Plain,
+    };
+    let style = match is_text {
+        true => Style::Quoted,
+        false => Style::Plain,
+    };
+    Ok(Scalar { text, style })
+}
+
+/// Refuses tags beyond those for what a configuration is made of.
+fn refuse_own(tag: Option<&Tag>) -> Result<(), Fault> {
+    const KNOWN: [&str; 7] = ["str", "int", "float", "bool", "null", "seq", "map"];
+    match tag {
+        Some(tag) if !tag.core_suffix().is_some_and(|name| KNOWN.contains(&name)) => {
+            let message = "a configuration has no tags of its own; remove it, or put a text that \
+                           begins with ! in quotes";
+            Err(Fault::new(message))
+        }
+        _ => Ok(()),
     }
-    tidy
+}
+
+/// Adds the entries that a map lacks.
+fn merge(from: Node, into: &mut Vec<Entry>, keys: &mut HashSet<String>) -> Result<(), Fault> {
+    match from.kind {
+        Kind::Map(entries) => {
+            for entry in entries {
+                if keys.insert(entry.key.text.clone()) {
+                    into.push(entry);
+                }
+            }
+            Ok(())
+        }
+        Kind::List(maps) => {
+            for map in maps {
+                merge(map, into, keys)?;
+            }
+            Ok(())
+        }
+        Kind::Scalar(_) => {
+            Err(Fault::new("what is merged by `<<` must be a map, `<<: *name`").at(&from.place))
+        }
+    }
+}
+
+fn twice(key: &str) -> Fault {
+    let key = hide_sensitive(key);
+    Fault::new(format!("key {key:?} is set twice; remove one"))
+}
+
+pub(crate) fn too_deep() -> Fault {
+    Fault::new(format!(
+        "maps and lists are nested more than {MAX_DEPTH} deep"
+    ))
+}
+
+/// How many levels of lists and maps there are in a node.
+fn depth_of(node: &Node) -> usize {
+    match &node.kind {
+        Kind::Scalar(_) => 0,
+        Kind::List(items) => 1 + items.iter().map(depth_of).max().unwrap_or(0),
+        Kind::Map(entries) => {
+            let below = entries.iter().map(|entry| depth_of(&entry.value));
+            1 + below.max().unwrap_or(0)
+        }
+    }
 }

@@ -74,7 +74,7 @@ fn an_unknown_key_shows_its_place_and_the_key_probably_meant() {
     );
     assert_eq!(
         headline("limits:\n  max-operation: 5"),
-        "store.yaml:2:3: unknown key \"max-operation\", did you mean \"max-operations\"?"
+        "store.yaml:2:3: limits: unknown key \"max-operation\", did you mean \"max-operations\"?"
     );
 }
 
@@ -94,59 +94,86 @@ fn each_mistake_says_where_and_what_was_expected() {
     let cases = [
         (
             "backend: etdc",
-            "1:10: unknown value \"etdc\", did you mean \"etcd\"?",
+            "1:10: backend: unknown value \"etdc\", did you mean \"etcd\"?",
         ),
         (
             "backend: redis",
-            "1:10: unknown value \"redis\", expected one of memory, etcd",
+            "1:10: backend: unknown value \"redis\", expected one of memory, etcd",
         ),
         (
             "port: 1\nport: 2",
             "2:1: key \"port\" is set twice; remove one",
         ),
-        ("port: many", "1:7: expected an integer from 0 to 65535"),
-        ("port: 70000", "1:7: expected an integer from 0 to 65535"),
-        ("port: -1", "1:7: expected an integer from 0 to 65535"),
+        (
+            "port: many",
+            "1:7: port: expected an integer from 0 to 65535",
+        ),
+        (
+            "port: 70000",
+            "1:7: port: expected an integer from 0 to 65535",
+        ),
+        ("port: -1", "1:7: port: expected an integer from 0 to 65535"),
         (
             "port: [1]",
-            "1:7: expected a single value, found a list or a map",
+            "1:7: port: expected a single value, found a list or a map",
         ),
-        ("insecure-transport: maybe", "1:21: expected true or false"),
+        (
+            "insecure-transport: maybe",
+            "1:21: insecure-transport: expected true or false",
+        ),
         (
             "endpoints: a:2379",
-            "1:12: expected a list, `[a, b]` or one `- item` per line",
+            "1:12: endpoints: expected a list, `[a, b]` or one `- item` per line",
         ),
         (
             "label: ~",
-            "1:8: expected a text, found nothing; give a value or remove the key",
+            "1:8: label: expected a text, found nothing; give a value or remove the key",
         ),
         ("- port", "1:1: expected a map, `key: value`"),
-        ("limits: {}", "1:9: missing key \"max-operations\""),
+        ("limits: {}", "1:9: limits: missing key \"max-operations\""),
         (
             "port: 1\n---\nport: 2",
-            "3:1: a second document begins here; keep one and remove this `---`",
+            "2:1: a second document begins here; keep one and remove this `---`",
         ),
         (
             "dial-timeout: 5 parsecs",
-            "1:15: \"5 parsecs\" is not a duration: unknown unit \"parsecs\"; \
+            "1:15: dial-timeout: \"5 parsecs\" is not a duration: unknown unit \"parsecs\"; \
              write it as 300ms, 1.5s, 1h30m or 1d",
         ),
         (
             "dial-timeout: -5",
-            "1:15: -5 is not a duration: it is negative; write it as 300ms, 1.5s, 1h30m or 1d",
+            "1:15: dial-timeout: -5 is not a duration: it is negative; write it as 300ms, 1.5s, 1h30m or 1d",
         ),
         (
             "dial-timeout: 1.5",
-            "1:15: 1.5 is not a duration: a decimal number needs a unit; \
+            "1:15: dial-timeout: 1.5 is not a duration: a decimal number needs a unit; \
              write it as 300ms, 1.5s, 1h30m or 1d",
         ),
         (
             "dial-timeout: 99999999999999999999",
-            "1:15: 1e20 is not a duration: it is longer than 292 years; \
+            "1:15: dial-timeout: 99999999999999999999 is not a duration: it is longer than 292 years; \
              write it as 300ms, 1.5s, 1h30m or 1d",
         ),
         ("label: 'x", "1:8: unclosed quote"),
-        ("label: *x", "1:8: reference to unknown value"),
+        (
+            "label: *x",
+            "1:8: an alias `*name` repeats what `&name` marks above it, and nothing is marked so; \
+             put a text that begins with * in quotes",
+        ),
+        (
+            "label: !x y",
+            "1:11: a configuration has no tags of its own; remove it, or put a text that \
+             begins with ! in quotes",
+        ),
+        (
+            "{[a]: b}",
+            "1:2: a key must be a single value, not a list or a map",
+        ),
+        ("limits: &a [*a]", "1:13: a value cannot contain itself"),
+        (
+            "<<: 5",
+            "1:5: what is merged by `<<` must be a map, `<<: *name`",
+        ),
         ("port: 1\u{7}", "1:7: unexpected character: `\\u{7}'"),
     ];
     for (text, expected) in cases {
@@ -159,7 +186,7 @@ fn the_mark_stands_under_the_fault() {
     let error = invalid("# the store\nlimits:\n  max-operations: lots # of them\nport: 1\n");
     assert_eq!(
         error.to_string(),
-        "store.yaml:3:19: expected an integer from 0 to 4294967295\n  \
+        "store.yaml:3:19: limits.max-operations: expected an integer from 0 to 4294967295\n  \
            |\n\
          3 |   max-operations: lots # of them\n  \
            |                   ^"
@@ -178,7 +205,7 @@ fn an_empty_file_means_the_defaults() -> TestResult {
     let error = parse::<Limits>("limits.yaml", "").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "limits.yaml: the text is empty: missing key \"max-operations\""
+        "limits.yaml: missing key \"max-operations\""
     );
     Ok(())
 }

@@ -159,7 +159,7 @@ fn a_secret_file_that_cannot_be_used_is_named() -> TestResult {
 
     let error = fault();
     let expected = format!(
-        "a.yaml:1:11: cannot use the secret: cannot read {}: No such file",
+        "a.yaml:1:11: password: cannot use the secret: cannot read {}: No such file",
         path.display()
     );
     assert!(error.starts_with(&expected), "{error}");

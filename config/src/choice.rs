@@ -1,0 +1,311 @@
+//! A configuration that chooses one of several, each with settings of its own.
+
+use std::fmt;
+use std::sync::Arc;
+
+use schemars::SchemaGenerator;
+use serde_json::{Map, Value, json};
+
+use crate::described::{Described, Settings, Typed};
+use crate::dir::ConfigDir;
+use crate::error::{Error, Result};
+use crate::fault::Fault;
+use crate::node::{Entry, Step};
+use crate::origin::Origin;
+use crate::print::{Printer, origin_of, quoted};
+use crate::tree::Tree;
+
+/// A configuration that chooses one of several, such as the backend of a store.
+///
+/// One key names the choice, and each choice has a section under its own name:
+///
+/// ```yaml
+/// backend: etcd
+/// etcd:
+///   endpoints: [127.0.0.1:2379]
+/// ```
+///
+/// Without a section, the settings are those under the choice's own name, in a file or single values:
+/// `etcd.yaml`, `ETCD_CONFIG`, `--set etcd.dial-timeout=2s`. Both is an error, as one would be ignored.
+/// Sections of what is not chosen may stay; only their names are looked at.
+///
+/// # Examples
+/// ```
+/// use keyval_config::{Choice, ConfigDir, Section, Validate, schemars};
+///
+/// #[derive(Default, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
+/// #[serde(default, deny_unknown_fields)]
+/// struct Memory {
+///     limit: u32,
+/// }
+///
+/// impl Validate for Memory {}
+///
+/// let choice = Choice::new("backend", "memory")
+///     .with::<Memory>("memory")
+///     .without("etcd", "rebuild with --features etcd");
+/// let section = Section::choice("store", choice);
+///
+/// let config = ConfigDir::new("/no/such/folder");
+/// let shown = section.print(&config.clone().with_flag("store.memory.limit=9")?)?;
+/// assert_eq!(
+///     shown,
+///     "backend: memory  # default\nmemory:\n  limit: 9  # --set store.memory.limit\n"
+/// );
+/// assert_eq!(
+///     section.check(&config.with_flag("store.backend=etcd")?).unwrap_err().to_string(),
+///     "--set store.backend: \"etcd\" is not compiled in; rebuild with --features etcd, or choose one \
+///      of: memory"
+/// );
+/// # keyval_config::Result::Ok(())
+/// ```
+#[derive(Clone)]
+pub struct Choice {
+    key: &'static str,
+    default: &'static str,
+    beside: Option<Arc<dyn Described>>,
+    present: Vec<(&'static str, Arc<dyn Described>)>,
+    absent: Vec<(&'static str, &'static str)>,
+}
+
+/// What was chosen, and where its settings are.
+#[derive(Debug)]
+pub struct Chosen {
+    name: &'static str,
+    /// Where in the tree the settings are.
+    tree: Tree,
+    path: Vec<Step>,
+    beside: Tree,
+}
+
+impl Choice {
+    /// A choice by this key, which is that one where the key is missing.
+    #[must_use]
+    pub fn new(key: &'static str, default: &'static str) -> Self {
+        Self {
+            key,
+            default,
+            beside: None,
+            present: Vec::new(),
+            absent: Vec::new(),
+        }
+    }
+
+    /// Adds what can be chosen, with the type of its settings.
+    #[must_use]
+    pub fn with<T: Settings>(mut self, name: &'static str) -> Self {
+        self.absent.retain(|(absent, _)| *absent != name);
+        self.present.retain(|(present, _)| *present != name);
+        self.present.push((name, Arc::new(Typed::<T>::new())));
+        self
+    }
+
+    /// Tells of what could be chosen in another build of the program, and what to do to have it.
+    #[must_use]
+    pub fn without(mut self, name: &'static str, remedy: &'static str) -> Self {
+        self.absent.push((name, remedy));
+        self
+    }
+
+    /// Sets the type of the keys that stand beside the choice, whatever is chosen.
+    #[must_use]
+    pub fn beside<T: Settings>(mut self) -> Self {
+        self.beside = Some(Arc::new(Typed::<T>::new()));
+        self
+    }
+
+    /// What can be chosen.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.present.iter().map(|(name, _)| *name)
+    }
+
+    /// Reads what the configuration of a plugin chooses.
+    ///
+    /// # Errors
+    /// As [`ConfigDir::load`], [`Error::Invalid`] for what is none of those present and for unknown
+    /// keys, and [`Error::TwoPlaces`] if there are both a section and settings under its own name.
+    pub fn choose(&self, plugin: &str, config: &ConfigDir) -> Result<Chosen> {
+        let tree = config.tree(plugin)?;
+        self.check_keys(&tree)?;
+        let (name, _) = self.chosen(&tree)?;
+        let section = vec![Step::Key(name.to_owned())];
+        let is_beside = |entry: &Entry| {
+            let mut others = self.known_but_beside();
+            !others.any(|key| entry.is_for(key))
+        };
+        let beside = tree.only(is_beside);
+        // A plugin of the same name has but one file.
+        let own = match name == plugin {
+            true => Tree::empty(),
+            false => config.tree(name)?,
+        };
+        let said = *own.origin() != Origin::Defaults;
+        if said && tree.has(&section) {
+            return Err(Error::TwoPlaces {
+                name: name.to_owned(),
+                first: tree.origin().to_string(),
+                second: own.origin().to_string(),
+            });
+        }
+        let (tree, path) = match said {
+            true => (own, Vec::new()),
+            false => (tree, section),
+        };
+        Ok(Chosen {
+            name,
+            tree,
+            path,
+            beside,
+        })
+    }
+
+    /// The key of the choice, and of each section.
+    fn known_but_beside(&self) -> impl Iterator<Item = &'static str> {
+        let absent = self.absent.iter().map(|(name, _)| *name);
+        [self.key].into_iter().chain(self.names()).chain(absent)
+    }
+
+    fn check_keys(&self, tree: &Tree) -> Result<()> {
+        let Some(entries) = tree.root().entries() else {
+            let fault = Fault::new(format!("expected a map with the key {}", self.key));
+            return Err(tree.invalid(fault.at(&tree.root().place), &[]));
+        };
+        let beside = self
+            .beside
+            .as_ref()
+            .map_or_else(Vec::new, |beside| beside.keys());
+        let mut keys: Vec<&str> = self.known_but_beside().collect();
+        keys.extend(beside.iter().map(String::as_str));
+        let is_known = |entry: &&Entry| keys.iter().any(|key| entry.is_for(key));
+        match entries.iter().find(|entry| !is_known(entry)) {
+            None => Ok(()),
+            Some(entry) => {
+                let fault = Fault::unknown("key", &entry.key.text, &keys);
+                Err(tree.invalid(fault.at(&entry.place).of_the_key(), &[]))
+            }
+        }
+    }
+
+    fn chosen(&self, tree: &Tree) -> Result<(&'static str, &dyn Described)> {
+        let step = [Step::Key(self.key.to_owned())];
+        let said: Option<String> = tree.read_or_default(&step)?;
+        let name = said.as_deref().unwrap_or(self.default);
+        if let Some(present) = self.find(name) {
+            return Ok(present);
+        }
+        let place = tree.place_of(&step).unwrap_or(&tree.root().place);
+        let names: Vec<&str> = self.names().collect();
+        let fault = match self.absent.iter().find(|(known, _)| *known == name) {
+            Some((name, remedy)) => Fault::new(format!(
+                "{name:?} is not compiled in; {remedy}, or choose one of: {}",
+                names.join(", ")
+            )),
+            None => Fault::unknown("value", name, &names),
+        };
+        Err(tree.invalid(fault.at(place), &step))
+    }
+
+    fn find(&self, name: &str) -> Option<(&'static str, &dyn Described)> {
+        let found = self.present.iter().find(|(known, _)| *known == name);
+        found.map(|(name, described)| (*name, &**described))
+    }
+
+    /// What holds in the end, as YAML.
+    pub(crate) fn print(&self, plugin: &str, config: &ConfigDir) -> Result<String> {
+        let Chosen {
+            name,
+            mut tree,
+            mut path,
+            mut beside,
+        } = self.choose(plugin, config)?;
+        let said = config.tree(plugin)?;
+        let key = [Step::Key(self.key.to_owned())];
+        let origin = origin_of(said.place_of(&key));
+        let mut out = format!("{}: {}  # {origin}\n", self.key, quoted(name));
+        if let Some(described) = &self.beside {
+            let settings = described.effective(plugin, &mut beside, &[])?;
+            let mut printer = Printer { out, tree: &beside };
+            printer.map(&settings, &mut Vec::new(), 0);
+            out = printer.out;
+        }
+        if let Some((_, described)) = self.find(name) {
+            let settings = described.effective(name, &mut tree, &path)?;
+            if settings
+                .entries()
+                .is_some_and(|entries| !entries.is_empty())
+            {
+                out.push_str(&format!("{name}:\n"));
+            }
+            let mut printer = Printer { out, tree: &tree };
+            printer.map(&settings, &mut path, 2);
+            out = printer.out;
+        }
+        Ok(out)
+    }
+
+    pub(crate) fn schema(&self, generator: &mut SchemaGenerator) -> Value {
+        let names: Vec<&str> = self.names().collect();
+        let beside = self.beside.as_ref();
+        let beside = beside.map_or(Value::Null, |beside| beside.schema(generator));
+        let mut properties = match beside.get("properties") {
+            Some(Value::Object(properties)) => properties.clone(),
+            _ => Map::new(),
+        };
+        properties.insert(
+            self.key.to_owned(),
+            json!({ "enum": names, "default": self.default }),
+        );
+        for (name, described) in &self.present {
+            let settings = described.schema(generator);
+            // Nothing in a section is as good as no section.
+            let settings = json!({ "anyOf": [settings, { "type": "null" }] });
+            properties.insert((*name).to_owned(), settings);
+        }
+        json!({
+            "type": "object",
+            "properties": properties,
+            "additionalProperties": false,
+        })
+    }
+}
+
+impl Chosen {
+    /// What was chosen.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Where its settings come from.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        self.tree.origin()
+    }
+
+    /// Its settings, which are of the type that the choice has for it.
+    ///
+    /// # Errors
+    /// As [`ConfigDir::load_valid`].
+    pub fn settings<T: Settings>(&mut self) -> Result<T> {
+        self.tree.read_valid(&self.path)
+    }
+
+    /// The keys beside the choice, of the type that the choice has for them.
+    ///
+    /// # Errors
+    /// As [`ConfigDir::load_valid`].
+    pub fn beside<T: Settings>(&mut self) -> Result<T> {
+        self.beside.read_valid(&[])
+    }
+}
+
+impl fmt::Debug for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Choice")
+            .field("key", &self.key)
+            .field("default", &self.default)
+            .field("present", &self.names().collect::<Vec<_>>())
+            .field("absent", &self.absent)
+            .finish()
+    }
+}

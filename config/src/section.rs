@@ -1,0 +1,151 @@
+//! The configuration of a plugin without its type: to check it, show it and describe it to editors.
+
+use std::fmt;
+use std::sync::Arc;
+
+use schemars::Schema;
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
+
+use crate::choice::Choice;
+use crate::described::{Described, Settings, Typed};
+use crate::dir::ConfigDir;
+use crate::error::Result;
+use crate::origin::Origin;
+use crate::print::Printer;
+
+/// The configuration of one plugin, without its type.
+///
+/// A host collects those of all its plugins, and can check and show their configurations without
+/// starting any.
+///
+/// # Examples
+/// ```
+/// use keyval_config::{ConfigDir, Section, Validate, schemars};
+///
+/// #[derive(Default, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
+/// #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+/// struct Probe {
+///     listen_on: String,
+///     port: u16,
+/// }
+///
+/// impl Validate for Probe {}
+///
+/// let section = Section::of::<Probe>("probe");
+/// let config = ConfigDir::new("/no/such/folder").with_flag("probe.port=9191")?;
+/// section.check(&config)?;
+/// assert_eq!(
+///     section.print(&config)?,
+///     "listen-on: \"\"  # default\nport: 9191  # --set probe.port\n"
+/// );
+/// assert!(section.schema().contains("\"listen-on\""));
+/// # keyval_config::Result::Ok(())
+/// ```
+#[derive(Clone)]
+pub struct Section {
+    name: Arc<str>,
+    shape: Shape,
+}
+
+#[derive(Clone)]
+enum Shape {
+    Of(Arc<dyn Described>),
+    Choice(Arc<Choice>),
+}
+
+impl Section {
+    /// The configuration of the plugin of this name, as this type has it.
+    #[must_use]
+    pub fn of<T: Settings>(name: impl Into<Arc<str>>) -> Self {
+        Self {
+            name: name.into(),
+            shape: Shape::Of(Arc::new(Typed::<T>::new())),
+        }
+    }
+
+    /// The configuration of a plugin that is a choice; see [`Choice`].
+    #[must_use]
+    pub fn choice(name: impl Into<Arc<str>>, choice: Choice) -> Self {
+        Self {
+            name: name.into(),
+            shape: Shape::Choice(Arc::new(choice)),
+        }
+    }
+
+    /// The name of the plugin.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The names under which there may be files and single values: the plugin's, and of a choice those
+    /// that can be chosen.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let chosen = match &self.shape {
+            Shape::Of(_) => None,
+            Shape::Choice(choice) => Some(choice.names()),
+        };
+        let chosen = chosen.into_iter().flatten();
+        let chosen = chosen.filter(|name| **name != *self.name);
+        std::iter::once(&*self.name).chain(chosen.map(|name| -> &str { name }))
+    }
+
+    /// Reads the configuration and checks it by its rules; tells where it comes from.
+    ///
+    /// # Errors
+    /// As [`ConfigDir::load_valid`]; of a choice as [`Choice`] says.
+    pub fn check(&self, config: &ConfigDir) -> Result<Origin> {
+        self.print(config)?;
+        Ok(config.tree(&self.name)?.origin().clone())
+    }
+
+    /// What holds in the end, as YAML that can be loaded again, with the origin of each value.
+    ///
+    /// A secret is shown as `***`, in a comment, so that it is missing where this is loaded; but of one
+    /// in a file the file is named, as it was.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check), and [`Error::Show`](crate::Error::Show) if the type cannot be
+    /// serialized.
+    pub fn print(&self, config: &ConfigDir) -> Result<String> {
+        match &self.shape {
+            Shape::Of(described) => {
+                let mut tree = config.tree(&self.name)?;
+                let effective = described.effective(&self.name, &mut tree, &[])?;
+                let out = String::new();
+                let mut printer = Printer { out, tree: &tree };
+                printer.map(&effective, &mut Vec::new(), 0);
+                Ok(printer.out)
+            }
+            Shape::Choice(choice) => choice.print(&self.name, config),
+        }
+    }
+
+    /// The JSON Schema (draft 7) of the plugin's file, for editors.
+    #[must_use]
+    pub fn schema(&self) -> String {
+        let mut generator = SchemaSettings::draft07().into_generator();
+        let schema = match &self.shape {
+            Shape::Of(described) => described.schema(&mut generator),
+            Shape::Choice(choice) => choice.schema(&mut generator),
+        };
+        let mut schema = Schema::try_from(schema).unwrap_or_default();
+        let draft = json!("http://json-schema.org/draft-07/schema#");
+        schema.insert("$schema".into(), draft);
+        let definitions = generator.take_definitions(true);
+        for transform in generator.transforms_mut() {
+            transform.transform(&mut schema);
+        }
+        if !definitions.is_empty() {
+            schema.insert("definitions".into(), Value::Object(definitions));
+        }
+        format!("{:#}\n", schema.to_value())
+    }
+}
+
+impl fmt::Debug for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Section").field(&self.name).finish()
+    }
+}

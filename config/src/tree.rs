@@ -1,0 +1,211 @@
+//! Everything that is said about a plugin, in one tree.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::fault::Fault;
+use crate::file::{MAX_SIZE, read_text};
+use crate::layers::Override;
+use crate::node::{Entry, Kind, Node, Place, Source, Step};
+use crate::origin::Origin;
+use crate::reader::read_node;
+use crate::validate::{Findings, Validate};
+use crate::yaml::parse_tree;
+
+/// What a file says and what covers it.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    root: Node,
+    origin: Origin,
+    /// For the variables that a type has of its own.
+    environment: Environment,
+}
+
+impl Tree {
+    /// What is said where there is no file.
+    pub(crate) fn empty() -> Self {
+        let nothing = Source::without_lines(Origin::Defaults);
+        Self {
+            root: Node::null(Place::nowhere_in(&nothing)),
+            origin: Origin::Defaults,
+            environment: Environment::empty(),
+        }
+    }
+
+    pub(crate) fn of_file(path: &Path) -> Result<Self> {
+        Self::of_text(path, read_text(path)?)
+    }
+
+    /// What a text says that stands for the file of this name.
+    pub(crate) fn of_text(path: &Path, mut text: String) -> Result<Self> {
+        let name = path.display().to_string();
+        if text.len() > MAX_SIZE {
+            let (file, limit) = (name, MAX_SIZE);
+            return Err(Error::TooLarge { file, limit });
+        }
+        if text.starts_with('\u{feff}') {
+            text.remove(0);
+        }
+        let origin = Origin::File(path.to_owned());
+        let source = Arc::new(Source {
+            name,
+            origin: origin.clone(),
+            text,
+        });
+        let whole = Place::nowhere_in(&source);
+        let root = parse_tree(&source).map_err(|fault| invalid(fault, &whole))?;
+        Ok(Self {
+            root,
+            origin,
+            environment: Environment::empty(),
+        })
+    }
+
+    /// Looks here for the variables that a type has of its own.
+    pub(crate) fn with_environment(mut self, environment: Environment) -> Self {
+        self.environment = environment;
+        self
+    }
+
+    /// The file, or without one the first that says something.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    pub(crate) fn root(&self) -> &Node {
+        &self.root
+    }
+
+    /// What is said by these entries of the whole, and nothing of the others.
+    pub(crate) fn only(&self, wanted: impl Fn(&Entry) -> bool) -> Self {
+        let entries = self.root.entries().unwrap_or_default().iter();
+        let entries: Vec<Entry> = entries.filter(|entry| wanted(entry)).cloned().collect();
+        let origin = match entries.is_empty() {
+            true => Origin::Defaults,
+            false => self.origin.clone(),
+        };
+        let place = self.root.place.clone();
+        let kind = Kind::Map(entries);
+        Self {
+            root: Node { kind, place },
+            origin,
+            environment: self.environment.clone(),
+        }
+    }
+
+    /// Puts one value over what is said so far.
+    pub(crate) fn cover(&mut self, value: &Override) -> Result<()> {
+        let applied = value.apply(&mut self.root);
+        applied.map_err(|fault| invalid(fault, &value.place()))?;
+        if self.origin == Origin::Defaults {
+            self.origin = value.origin().clone();
+        }
+        Ok(())
+    }
+
+    /// Reads what stands at a path; what is not there is read as nothing.
+    pub(crate) fn read<T: DeserializeOwned>(&self, path: &[Step]) -> Result<T> {
+        let (node, missing) = self.root.closest(path);
+        let nothing = Node::null(node.place.clone());
+        let node = if missing == 0 { node } else { &nothing };
+        read_node(node).map_err(|fault| self.invalid(fault, path))
+    }
+
+    /// The error for a fault that was found below a path.
+    pub(crate) fn invalid(&self, fault: Fault, path: &[Step]) -> Error {
+        let above = path.iter().rev().cloned();
+        invalid(above.fold(fault, Fault::below), &self.root.place)
+    }
+
+    /// Reads what stands at a path, which is the type's default if nothing does.
+    pub(crate) fn read_or_default<T>(&self, path: &[Step]) -> Result<T>
+    where
+        T: DeserializeOwned + Default,
+    {
+        match self.origin != Origin::Defaults && self.has(path) {
+            true => self.read(path),
+            false => Ok(T::default()),
+        }
+    }
+
+    /// Whether anything stands at a path.
+    pub(crate) fn has(&self, path: &[Step]) -> bool {
+        self.root.closest(path).1 == 0
+    }
+
+    /// Where the value at a path was written, unless nothing is said about it.
+    pub(crate) fn place_of(&self, path: &[Step]) -> Option<&Place> {
+        let (node, missing) = self.root.closest(path);
+        (missing == 0 && !path.is_empty()).then_some(&node.place)
+    }
+
+    /// Reads what stands at a path, with what the type's own variables say, by the type's rules.
+    pub(crate) fn read_valid<T>(&mut self, path: &[Step]) -> Result<T>
+    where
+        T: DeserializeOwned + Default + Validate,
+    {
+        let mut value: T = self.read_or_default(path)?;
+        if self.cover_by_own_variables(&value, path)? {
+            value = self.read_or_default(path)?;
+        }
+        self.check(&value, path)?;
+        Ok(value)
+    }
+
+    /// Takes the variables for keys about which nothing is said, and tells whether there was one.
+    fn cover_by_own_variables(&mut self, value: &impl Validate, path: &[Step]) -> Result<bool> {
+        let mut covered = false;
+        for (key, variables) in value.own_variables() {
+            let mut found = variables.iter().filter_map(|name| {
+                let value = self.environment.get(name)?;
+                // A list of nothing says nothing.
+                let is_blank = |c: char| c == ',' || c.is_whitespace();
+                let says_nothing = value
+                    .to_str()
+                    .is_some_and(|text| text.chars().all(is_blank));
+                (!says_nothing).then_some((name, value))
+            });
+            if let Some((name, value)) = found.next() {
+                let mut keys: Vec<String> = path.iter().filter_map(Step::key).collect();
+                keys.push((*key).to_owned());
+                self.cover(&Override::of_variable(name, keys, value)?)?;
+                covered = true;
+            }
+        }
+        Ok(covered)
+    }
+
+    /// Refuses what was read from a path if its type finds fault with it.
+    pub(crate) fn check(&self, value: &impl Validate, path: &[Step]) -> Result<()> {
+        let findings: Vec<_> = Findings::of(value)
+            .into_steps()
+            .map(|(steps, message)| {
+                let steps: Vec<Step> = path.iter().cloned().chain(steps).collect();
+                let (node, missing) = self.root.closest(&steps);
+                let place = match steps.len() - missing {
+                    // Something in the file is missing: there is no line to point at.
+                    0 => Place::nowhere_in(&self.root.place.source),
+                    _ => node.place.clone(),
+                };
+                let fault = steps
+                    .into_iter()
+                    .rev()
+                    .fold(Fault::new(message), Fault::below);
+                fault.into_invalid(&place)
+            })
+            .collect();
+        match findings.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Refused(findings)),
+        }
+    }
+}
+
+/// The error for a fault, which is in this place unless it knows better.
+fn invalid(fault: Fault, unplaced: &Place) -> Error {
+    Error::Invalid(Box::new(fault.into_invalid(unplaced)))
+}

@@ -1,0 +1,439 @@
+//! Rules, and configurations that are checked, shown and described without their types.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use keyval_config::{
+    Choice, ConfigDir, Environment, Error, Findings, HumanDuration, Secret, Section, Validate,
+    duration, parse_valid, schemars,
+};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+type TestResult = Result<(), Box<dyn std::error::Error>>;
+
+/// The configuration of a server.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, schemars::JsonSchema)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+struct Server {
+    endpoints: Vec<String>,
+    #[serde(with = "duration")]
+    #[schemars(with = "HumanDuration")]
+    dial_timeout: Duration,
+    cert_file: Option<String>,
+    key_file: Option<String>,
+    password: Secret,
+    tokens: Vec<Secret>,
+    labels: BTreeMap<String, String>,
+    limits: Limits,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, schemars::JsonSchema)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+struct Limits {
+    /// The most operations.
+    max_operations: u16,
+    hosts: Vec<Host>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Host {
+    name: String,
+    ratio: f64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            endpoints: vec!["127.0.0.1:2379".into()],
+            dial_timeout: Duration::from_secs(1),
+            cert_file: None,
+            key_file: None,
+            password: Secret::default(),
+            tokens: Vec::new(),
+            labels: BTreeMap::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Validate for Server {
+    fn validate(&self, findings: &mut Findings) {
+        if self.cert_file.is_some() && self.key_file.is_none() {
+            findings.refuse("cert-file", "is set without key-file: write both, or none");
+        }
+        if self.dial_timeout < Duration::from_millis(1) {
+            findings.refuse("dial-timeout", "must be at least 1ms");
+        }
+        findings.within("limits", &self.limits);
+    }
+}
+
+impl Validate for Limits {
+    fn validate(&self, findings: &mut Findings) {
+        for (index, host) in self.hosts.iter().enumerate() {
+            if host.name.is_empty() {
+                findings.refuse(&format!("hosts[{index}].name"), "must not be empty");
+            }
+        }
+    }
+}
+
+fn folder(files: &[(&str, &str)]) -> Result<(TempDir, ConfigDir), std::io::Error> {
+    let folder = TempDir::new()?;
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text)?;
+    }
+    let config = ConfigDir::new(folder.path());
+    Ok((folder, config))
+}
+
+/// What an error says, without the folder that it is in.
+fn told(folder: &TempDir, error: &Error) -> String {
+    let path = format!("{}/", folder.path().display());
+    error.to_string().replace(&path, "")
+}
+
+#[test]
+fn every_rule_that_is_broken_points_at_the_line() -> TestResult {
+    let text = "\
+cert-file: a.pem
+dial-timeout: 5
+limits:
+  hosts:
+    - name: a
+    - {ratio: 1}
+    - name: ''
+";
+    let error = parse_valid::<Server>("server.yaml", text).unwrap_err();
+    let heads: Vec<String> = error
+        .to_string()
+        .lines()
+        .filter(|line| line.starts_with("server.yaml"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(
+        heads,
+        [
+            "server.yaml:1:12: cert-file: is set without key-file: write both, or none",
+            "server.yaml:2:15: dial-timeout: must be at least 1ms",
+            // It is missing: this is where it should be.
+            "server.yaml:6:7: limits.hosts[1].name: must not be empty",
+            "server.yaml:7:13: limits.hosts[2].name: must not be empty",
+        ]
+    );
+    let Error::Refused(findings) = error else {
+        panic!("not a finding: {error}");
+    };
+    assert_eq!(findings[0].path(), "cert-file");
+    assert_eq!(
+        findings[1].snippet(),
+        Some("  |\n2 | dial-timeout: 5\n  |               ^")
+    );
+    Ok(())
+}
+
+#[test]
+fn a_broken_rule_names_the_variable_or_flag_that_broke_it() -> TestResult {
+    let (folder, config) = folder(&[("server.yaml", "key-file: b.pem\ncert-file: a.pem\n")])?;
+    config.load_valid::<Server>("server")?;
+
+    let environment = Environment::from_iter([("SERVER__DIAL_TIMEOUT", "0")]);
+    let config = config.with_environment(environment);
+    let error = config.load_valid::<Server>("server").unwrap_err();
+    let expected = "SERVER__DIAL_TIMEOUT: must be at least 1ms";
+    assert_eq!(told(&folder, &error), expected);
+
+    // A flag may break the rule for a value of the file.
+    let config = config.with_environment(Environment::empty());
+    let config = config.with_flag("server.key-file=~")?;
+    let error = config.load_valid::<Server>("server").unwrap_err();
+    let expected = "server.yaml:2:12: cert-file: is set without key-file: write both, or none";
+    assert!(told(&folder, &error).starts_with(expected), "{error}");
+    Ok(())
+}
+
+#[test]
+fn what_is_printed_tells_origins_hides_secrets_and_loads_again() -> TestResult {
+    let secret = tempfile::NamedTempFile::new()?;
+    fs::write(secret.path(), "hunter2")?;
+    let file = secret.path().display();
+    let text = format!(
+        "# Ours.\nendpoints: [a:1, 'b c']\npassword: hunter2\ntokens: [hunter2, 'file:{file}']\n\
+         labels: {{'a b': 'x: \"y\" # z', yes: 'true', n: \"~\", e: \"\\u0007\\n\\x85\\U0001F600\"}}\n\
+         limits:\n  hosts: [{{name: left, ratio: 1.5}}]\n"
+    );
+    let (folder, config) = folder(&[("server.yaml", &text)])?;
+    let config = config
+        .with_environment(Environment::from_iter([("SERVER__CERT_FILE", "a.pem")]))
+        .with_flag("server.key-file=b.pem")?
+        .with_value("server", "limits.max-operations", "7");
+    let printed = Section::of::<Server>("server").print(&config)?;
+    let path = format!("{}/", folder.path().display());
+    assert_eq!(
+        printed.replace(&path, ""),
+        format!(
+            "endpoints:  # server.yaml:2\n\
+             \x20 - a:1\n\
+             \x20 - \"b c\"\n\
+             dial-timeout: 1s  # default\n\
+             cert-file: a.pem  # SERVER__CERT_FILE\n\
+             key-file: b.pem  # --set server.key-file\n\
+             # password: \"***\"  # server.yaml:3\n\
+             tokens:  # server.yaml:4\n\
+             \x20 # - \"***\"\n\
+             \x20 - file:{file}\n\
+             labels:\n\
+             \x20 \"a b\": \"x: \\\"y\\\" # z\"  # server.yaml:5\n\
+             \x20 e: \"\\u0007\\n\\u0085\\U0001f600\"  # server.yaml:5\n\
+             \x20 \"n\": \"~\"  # server.yaml:5\n\
+             \x20 \"yes\": \"true\"  # server.yaml:5\n\
+             limits:\n\
+             \x20 max-operations: 7  # the program's own server.limits.max-operations\n\
+             \x20 hosts:  # server.yaml:7\n\
+             \x20   - {{name: left, ratio: 1.5}}\n"
+        )
+    );
+
+    let mut loaded = config.load::<Server>("server")?.value;
+    let again: Server = parse_valid("printed.yaml", &printed)?;
+    // But for the secrets, which are not in it.
+    assert_eq!(loaded.tokens.remove(0), Secret::new("hunter2"));
+    loaded.password = Secret::default();
+    assert_eq!(again, loaded);
+    Ok(())
+}
+
+#[test]
+fn the_stars_of_a_printed_secret_are_no_secret() {
+    let error = parse_valid::<Server>("server.yaml", "password: '***'").unwrap_err();
+    let told = error.to_string();
+    let expected = "server.yaml:1:11: password: *** stands for a secret that was not shown; write \
+                    the secret itself, or file: and the path of a file that holds it";
+    assert!(told.starts_with(expected), "{told}");
+}
+
+#[test]
+fn a_check_refuses_what_a_start_would_refuse() -> TestResult {
+    let section = Section::of::<Server>("server");
+    let (folder, config) = folder(&[("server.yaml", "dial-timeout: 5")])?;
+    let error = section.check(&config).unwrap_err();
+    let expected = "server.yaml:1:15: dial-timeout: must be at least 1ms";
+    assert!(told(&folder, &error).starts_with(expected), "{error}");
+
+    let error = section
+        .check(&config.with_flag("server.endpoint=a")?)
+        .unwrap_err();
+    let expected = "--set server.endpoint: unknown key \"endpoint\", did you mean \"endpoints\"?";
+    assert_eq!(told(&folder, &error), expected);
+    Ok(())
+}
+
+/// What stands beside a choice.
+#[derive(Debug, Default, Deserialize, PartialEq, Serialize, schemars::JsonSchema)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+struct Hosting {
+    allow_delayed_start: Option<bool>,
+}
+
+impl Validate for Hosting {}
+
+#[derive(Debug, Default, Deserialize, PartialEq, Serialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Memory {
+    limit: u8,
+}
+
+impl Validate for Memory {
+    fn validate(&self, findings: &mut Findings) {
+        if self.limit > 9 {
+            findings.refuse("limit", "must be at most 9");
+        }
+    }
+}
+
+fn choice() -> Choice {
+    Choice::new("backend", "memory")
+        .beside::<Hosting>()
+        .with::<Memory>("memory")
+        .with::<Server>("server")
+        .without("redis", "rebuild with --features redis")
+}
+
+fn store() -> Section {
+    Section::choice("store", choice())
+}
+
+#[test]
+fn what_was_chosen_is_read_in_its_type_with_the_keys_beside_it() -> TestResult {
+    let text = "allow-delayed-start: true\nmemory: {limit: 4}\nredis: {any: thing}\n";
+    let (folder, config) = folder(&[("store.yaml", text)])?;
+    let mut chosen = choice().choose("store", &config)?;
+    assert_eq!(chosen.name(), "memory");
+    assert_eq!(chosen.settings::<Memory>()?, Memory { limit: 4 });
+    let beside = Hosting {
+        allow_delayed_start: Some(true),
+    };
+    assert_eq!(chosen.beside::<Hosting>()?, beside);
+
+    let config = config.with_flag("store.allow-delayed-start=perhaps")?;
+    let error = store().check(&config).unwrap_err();
+    let expected = "--set store.allow-delayed-start: expected true or false";
+    assert_eq!(told(&folder, &error), expected);
+    Ok(())
+}
+
+/// A configuration with a variable of its own.
+#[derive(Debug, Default, Deserialize, Serialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Etcd {
+    endpoints: Vec<String>,
+}
+
+impl Validate for Etcd {
+    fn own_variables(&self) -> &'static [(&'static str, &'static [&'static str])] {
+        match self.endpoints.is_empty() {
+            true => &[("endpoints", &["ETCD_ENDPOINTS", "ETCDV3_ENDPOINTS"])],
+            false => &[],
+        }
+    }
+}
+
+#[test]
+fn a_variable_of_its_own_name_counts_where_nothing_else_is_said() -> TestResult {
+    let section = Section::of::<Etcd>("etcd");
+    let variables = [("ETCD_ENDPOINTS", " , "), ("ETCDV3_ENDPOINTS", "a:1,,b:2 ")];
+    let environment = Environment::from_iter(variables);
+    let (_folder, config) = folder(&[("etcd.yaml", "")])?;
+    for config in [config, ConfigDir::new("/no/such/folder")] {
+        let config = config.with_environment(environment.clone());
+        let printed = section.print(&config)?;
+        let expected = "endpoints:  # ETCDV3_ENDPOINTS\n  - a:1\n  - b:2\n";
+        assert_eq!(printed, expected);
+        let loaded = config.load_valid::<Etcd>("etcd")?;
+        assert_eq!(loaded.value.endpoints, ["a:1", "b:2"]);
+
+        let printed = section.print(&config.with_flag("etcd.endpoints=c:3")?)?;
+        let expected = "endpoints:  # --set etcd.endpoints\n  - c:3\n";
+        assert_eq!(printed, expected);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_choice_has_its_settings_in_its_section_or_in_its_own_file() -> TestResult {
+    let (_folder, config) = folder(&[
+        ("server.yaml", "cert-file: a\nkey-file: b\n"),
+        ("store.yaml", "backend: server\nmemory: {limit: 3}\n"),
+    ])?;
+    let printed = store().print(&config)?;
+    assert!(printed.starts_with("backend: server  # "), "{printed}");
+    assert!(printed.contains("\n  cert-file: a  # "), "{printed}");
+
+    let config = config.with_flag("store.backend=memory")?;
+    let printed = store().print(&config)?;
+    let expected = "backend: memory  # --set store.backend\nallow-delayed-start: ~  # default\n\
+                    memory:\n  limit: 3  # ";
+    assert!(printed.starts_with(expected), "{printed}");
+    Ok(())
+}
+
+#[test]
+fn a_choice_that_cannot_be_made_says_what_to_write() -> TestResult {
+    for (text, expected) in [
+        (
+            "backend: redis",
+            "store.yaml:1:10: backend: \"redis\" is not compiled in; rebuild with --features redis, \
+             or choose one of: memory, server",
+        ),
+        (
+            "backend: memroy",
+            "store.yaml:1:10: backend: unknown value \"memroy\", did you mean \"memory\"?",
+        ),
+        (
+            "backend: [memory]",
+            "store.yaml:1:10: backend: expected a single value, found a list or a map",
+        ),
+        (
+            "memroy: {}",
+            "store.yaml:1:1: unknown key \"memroy\", did you mean \"memory\"?",
+        ),
+        (
+            "memory: {limit: 10}",
+            "store.yaml:1:17: memory.limit: must be at most 9",
+        ),
+        (
+            "memory: {limits: 1}",
+            "store.yaml:1:10: memory: unknown key \"limits\", did you mean \"limit\"?",
+        ),
+        (
+            "- memory",
+            "store.yaml:1:1: expected a map with the key backend",
+        ),
+        (
+            "backend: server\nserver: {}",
+            "the settings of server stand both in store.yaml and in server.yaml; keep one of them",
+        ),
+    ] {
+        let (folder, config) = folder(&[("store.yaml", text), ("server.yaml", "cert-file: ~")])?;
+        let error = store().check(&config).unwrap_err();
+        let told = told(&folder, &error);
+        assert_eq!(told.lines().next(), Some(expected));
+    }
+    Ok(())
+}
+
+#[test]
+fn the_schema_knows_every_key_its_default_and_no_other() -> TestResult {
+    let schema: serde_json::Value = serde_json::from_str(&Section::of::<Server>("s").schema())?;
+    assert_eq!(schema["additionalProperties"], false);
+    let properties = &schema["properties"];
+    assert_eq!(properties["dial-timeout"]["default"], "1s");
+    assert_eq!(
+        properties["endpoints"]["default"],
+        serde_json::json!(["127.0.0.1:2379"])
+    );
+    let keys: Vec<&String> = properties
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, _)| key)
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "cert-file",
+            "dial-timeout",
+            "endpoints",
+            "key-file",
+            "labels",
+            "limits",
+            "password",
+            "tokens"
+        ]
+    );
+    // Durations, secrets and limits stand once, and are referred to.
+    for (name, definition) in [
+        ("Duration", "pattern"),
+        ("Secret", "writeOnly"),
+        ("Limits", "properties"),
+    ] {
+        assert!(
+            schema["definitions"][name][definition] != serde_json::Value::Null,
+            "{name}"
+        );
+    }
+
+    let schema: serde_json::Value = serde_json::from_str(&store().schema())?;
+    assert_eq!(
+        schema["properties"]["backend"]["enum"],
+        serde_json::json!(["memory", "server"])
+    );
+    assert_eq!(
+        schema["properties"]["memory"]["anyOf"][0]["properties"]["limit"]["type"],
+        "integer"
+    );
+    Ok(())
+}
