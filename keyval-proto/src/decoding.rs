@@ -6,14 +6,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures::stream::{Stream, StreamExt};
-use keyval::{Changes, Entry, Update};
+use keyval::{
+    Change, Changes, DeleteReply, Entry, OpReply, PutReply, RangeReply, Snapshot, TxnReply, Update,
+};
 
 use crate::codec::Codec;
 use crate::error::{DecodeError, Decoded};
 
-/// What holds raw values that can be decoded where they are: entries, changes, updates.
+/// What holds raw values that can be decoded where they are: entries, changes, snapshots, updates and
+/// the replies to puts, deletes and transactions.
 ///
 /// Implemented for these; there is no need to implement it for anything else.
+/// [`Typed::decode`](crate::Typed::decode) is the way to call it.
 pub trait Decodable {
     /// The same with values of `T`.
     type Of<T>;
@@ -33,21 +37,21 @@ impl Decodable for Entry {
     }
 }
 
-impl Decodable for Changes {
-    type Of<T> = Changes<T>;
+/// What consists of entries is decoded entry by entry.
+macro_rules! decodable {
+    ($($whole:ident),+) => {$(
+        impl Decodable for $whole {
+            type Of<T> = $whole<T>;
 
-    fn decode<T>(self, codec: &impl Codec<T>) -> Changes<Decoded<T>> {
-        self.map(|entry| entry.decode(codec))
-    }
+            fn decode<T>(self, codec: &impl Codec<T>) -> $whole<Decoded<T>> {
+                self.map(|entry| entry.decode(codec))
+            }
+        }
+    )+};
 }
 
-impl Decodable for Update {
-    type Of<T> = Update<T>;
-
-    fn decode<T>(self, codec: &impl Codec<T>) -> Update<Decoded<T>> {
-        self.map(|entry| entry.decode(codec))
-    }
-}
+decodable!(Change, Changes, Snapshot, Update);
+decodable!(PutReply, DeleteReply, RangeReply, OpReply, TxnReply);
 
 /// A stream of raw items, decoded as they pass.
 ///

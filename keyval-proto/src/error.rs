@@ -29,24 +29,54 @@ pub enum Error {
     /// What stands in the store is no such value.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// The function that makes an edit gave it up; nothing was written.
+    #[error("the edit was refused: {source}")]
+    Refused {
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
+    /// Others were faster at each of the attempts that an edit may make; nothing was written.
+    #[error(
+        "the edit lost the race for \"{key}\" {attempts} times: try later, or allow more attempts"
+    )]
+    Contended {
+        /// A key that somebody else had changed at the last attempt.
+        key: Key,
+        /// How often the edit was tried.
+        attempts: u32,
+    },
 }
 
 impl Error {
+    /// The function that makes an edit gives it up, for this reason; see
+    /// [`View::edit`](crate::View::edit).
+    #[must_use]
+    pub fn refused(cause: impl Into<BoxError>) -> Self {
+        Self::Refused {
+            source: cause.into(),
+        }
+    }
+
     /// Whether a write that failed with this error can have taken effect all the same.
     #[must_use]
     pub fn may_have_applied(&self) -> bool {
         match self {
             Self::Store(error) => error.may_have_applied(),
-            Self::Encode { .. } | Self::Decode(_) => false,
+            Self::Encode { .. }
+            | Self::Decode(_)
+            | Self::Refused { .. }
+            | Self::Contended { .. } => false,
         }
     }
 
-    /// Whether the same read may succeed later, with nothing else changed.
+    /// Whether the same read or edit may succeed later, with nothing else changed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Store(error) => error.is_retryable(),
-            Self::Encode { .. } | Self::Decode(_) => false,
+            Self::Contended { .. } => true,
+            Self::Encode { .. } | Self::Decode(_) | Self::Refused { .. } => false,
         }
     }
 }

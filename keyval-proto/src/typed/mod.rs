@@ -1,0 +1,9 @@
+//! Handles on values of one type.
+
+mod handle;
+mod ops;
+mod read;
+mod watch;
+mod write;
+
+pub use handle::Typed;
