@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Cause, Failure, Stage};
+use crate::label::AgentLabel;
 use crate::status::Reporter;
 use crate::tasks::Tasks;
 
@@ -19,23 +20,30 @@ use crate::tasks::Tasks;
 #[derive(Clone, Debug)]
 pub struct Context {
     name: Arc<str>,
-    config: ConfigDir,
+    agent: Arc<Agent>,
     reporter: Reporter,
     tasks: Tasks,
     fatal: mpsc::Sender<Failure>,
 }
 
+/// What all plugins of a host have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Agent {
+    pub(crate) config: ConfigDir,
+    pub(crate) label: Option<AgentLabel>,
+}
+
 impl Context {
     pub(crate) fn new(
         name: Arc<str>,
-        config: ConfigDir,
+        agent: Arc<Agent>,
         reporter: Reporter,
         tasks: Tasks,
         fatal: mpsc::Sender<Failure>,
     ) -> Self {
         Self {
             name,
-            config,
+            agent,
             reporter,
             tasks,
             fatal,
@@ -51,7 +59,13 @@ impl Context {
     /// The configuration of the whole agent.
     #[must_use]
     pub fn config(&self) -> &ConfigDir {
-        &self.config
+        &self.agent.config
+    }
+
+    /// The label of the agent, if its host was given one.
+    #[must_use]
+    pub fn label(&self) -> Option<&AgentLabel> {
+        self.agent.label.as_ref()
     }
 
     /// The plugin's own configuration: what its file says, or its defaults if it has none.
@@ -59,7 +73,7 @@ impl Context {
     /// # Errors
     /// As [`ConfigDir::load`].
     pub fn load<T: DeserializeOwned + Default>(&self) -> keyval_config::Result<Loaded<T>> {
-        self.config.load(&self.name)
+        self.agent.config.load(&self.name)
     }
 
     /// Where the plugin reports how it is.
@@ -76,7 +90,7 @@ impl Context {
     /// host waits for it until the plugin's close deadline, and aborts it after that. One without
     /// anything to put in order can leave that to
     /// [`run_until_cancelled`](CancellationToken::run_until_cancelled). A task that returns an
-    /// error or panics makes the plugin's state an error, and ends nothing else: see
+    /// error or panics makes the plugin's state an error for good, and ends nothing else: see
     /// [`fatal`](Self::fatal) for that.
     ///
     /// # Panics

@@ -27,6 +27,9 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// A flag is about a plugin that there is not; none was started.
+    #[error(transparent)]
+    Config(#[from] keyval_config::Error),
     /// A plugin failed. Every plugin that had been started was closed all the same.
     #[error("{first}{}", others_text(.others))]
     Plugin {

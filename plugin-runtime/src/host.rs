@@ -3,20 +3,23 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use keyval_config::ConfigDir;
+use keyval_config::{ConfigDir, Section};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
-use tokio_util::task::AbortOnDropHandle;
 
-use crate::context::Context;
+use crate::about::BuildInfo;
+use crate::contain::contain;
+use crate::context::{Agent, Context};
 use crate::error::{Cause, Error, Failure, Result, Stage};
+use crate::label::AgentLabel;
 use crate::plugin::{ErasedPlugin, Plugin};
-use crate::status::{Board, Reporter, StatusHandle};
-use crate::tasks::{Tasks, panic_text};
+use crate::status::{Board, Gauges, Hysteresis, Phase, Reporter, StatusHandle};
+use crate::tasks::Tasks;
 
 /// How long `init` and `after_init` may take, each.
 const START_DEADLINE: Duration = Duration::from_secs(15);
@@ -45,9 +48,10 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// ```
 #[doc(alias("Agent", "NewAgent"))]
 pub struct Host {
-    config: ConfigDir,
+    agent: Arc<Agent>,
     board: Board,
     members: Vec<Member>,
+    sections: Vec<Section>,
     start_deadline: Duration,
     close_deadline: Duration,
     fatal: mpsc::Sender<Failure>,
@@ -60,14 +64,14 @@ struct Member {
     reporter: Reporter,
     tasks: Tasks,
     /// Locked for the length of a stage. A stage that was given up may hold it a little longer.
-    inner: Arc<Mutex<Inner>>,
+    /// Empty after the close.
+    plugin: Arc<Mutex<Option<Box<dyn ErasedPlugin>>>>,
+    fatal: mpsc::Sender<Failure>,
+    /// Its own deadlines, before the host's.
+    start_deadline: Option<Duration>,
+    close_deadline: Option<Duration>,
     /// Whether its `init` was called, so that its `close` will be.
     begun: bool,
-}
-
-struct Inner {
-    plugin: Box<dyn ErasedPlugin>,
-    context: Context,
 }
 
 impl Host {
@@ -77,9 +81,13 @@ impl Host {
         // One place: the first fatal error decides.
         let (fatal, fatals) = mpsc::channel(1);
         Self {
-            config,
+            agent: Arc::new(Agent {
+                config,
+                label: None,
+            }),
             board: Board::new(),
             members: Vec::new(),
+            sections: Vec::new(),
             start_deadline: START_DEADLINE,
             close_deadline: CLOSE_DEADLINE,
             fatal,
@@ -87,7 +95,29 @@ impl Host {
         }
     }
 
-    /// Sets how long `init` and `after_init` of a plugin may take, each; 15 s by default.
+    /// Tells which program this is; shown in its first log line, its metrics and its health reports.
+    #[must_use]
+    pub fn with_build(self, build: BuildInfo) -> Self {
+        self.board.set_build(build);
+        self
+    }
+
+    /// Sets the label of the agent, which its plugins find in their [`Context`].
+    #[must_use]
+    pub fn with_label(mut self, label: AgentLabel) -> Self {
+        Arc::make_mut(&mut self.agent).label = Some(label);
+        self
+    }
+
+    /// Sets how long a plugin must be in another state before that is shown; see [`Hysteresis`].
+    #[must_use]
+    pub fn with_hysteresis(self, hysteresis: Hysteresis) -> Self {
+        self.board.set_hysteresis(hysteresis);
+        self
+    }
+
+    /// Sets how long `init` and `after_init` of a plugin may take, each; 15 s by default. A plugin
+    /// may state [its own](Plugin::start_deadline).
     #[must_use]
     pub fn with_start_deadline(mut self, deadline: Duration) -> Self {
         self.start_deadline = deadline;
@@ -95,7 +125,7 @@ impl Host {
     }
 
     /// Sets how long the tasks of a plugin may take to end, and then its `close`; 5 s each by
-    /// default.
+    /// default. A plugin may state [its own](Plugin::close_deadline).
     #[must_use]
     pub fn with_close_deadline(mut self, deadline: Duration) -> Self {
         self.close_deadline = deadline;
@@ -108,24 +138,31 @@ impl Host {
     pub fn add<P: Plugin>(&mut self, plugin: P) -> P::Handle {
         let name: Arc<str> = plugin.name().into();
         let handle = plugin.handle();
-        let reporter = self.board.add(&name);
-        let tasks = Tasks::new();
-        let context = Context::new(
-            Arc::clone(&name),
-            self.config.clone(),
-            reporter.clone(),
-            tasks.clone(),
-            self.fatal.clone(),
-        );
-        let plugin = Box::new(plugin);
+        self.sections.extend(plugin.sections());
         self.members.push(Member {
+            reporter: self.board.add(&name, plugin.criticality()),
             name,
-            reporter,
-            tasks,
-            inner: Arc::new(Mutex::new(Inner { plugin, context })),
+            tasks: Tasks::new(),
+            fatal: self.fatal.clone(),
+            start_deadline: plugin.start_deadline(),
+            close_deadline: plugin.close_deadline(),
+            plugin: Arc::new(Mutex::new(Some(Box::new(plugin)))),
             begun: false,
         });
         handle
+    }
+
+    /// What configures the plugins added so far, to check and show it; see
+    /// [`StandardArgs`](crate::StandardArgs) for the flags that ask for it.
+    #[must_use]
+    pub fn sections(&self) -> &[Section] {
+        &self.sections
+    }
+
+    /// Where the plugins find their configuration.
+    #[must_use]
+    pub fn config(&self) -> &ConfigDir {
+        &self.agent.config
     }
 
     /// Reads the status of the plugins, from now on until after the host is gone.
@@ -141,7 +178,7 @@ impl Host {
     /// or was aborted.
     ///
     /// # Errors
-    /// [`Error::DuplicateName`] and [`Error::InvalidName`] before anything is started;
+    /// [`Error::DuplicateName`], [`Error::InvalidName`] and [`Error::Config`] before anything is started;
     /// [`Error::Plugin`] with every failure of a plugin: to come up, to go on, or to close.
     ///
     /// # Cancel safety
@@ -149,12 +186,33 @@ impl Host {
     /// `shutdown` complete instead.
     ///
     /// # Panics
-    /// Outside of a multi-threaded or current-thread tokio runtime with time enabled. On a
-    /// current-thread runtime, deadlines cannot interrupt a plugin that blocks the thread.
+    /// Outside of a tokio runtime with time enabled. On a current-thread runtime, deadlines cannot
+    /// interrupt a plugin that blocks the thread.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<()> {
         self.check_names()?;
+        self.check_settings_of_flags()?;
+        self.log_start().await;
+        let (board, gauges) = (self.board.clone(), Gauges::default());
+        gauges.begin(&board.reader().current());
+        let failures = tokio::select! {
+            failures = self.start_stay_and_close(shutdown) => failures,
+            never = board.tend(&gauges) => match never {},
+        };
+        gauges.set(&board.reader().current());
+        let mut failures = failures.into_iter();
+        match failures.next() {
+            None => Ok(()),
+            Some(first) => Err(Error::Plugin {
+                first,
+                others: failures.collect(),
+            }),
+        }
+    }
+
+    /// Lives the whole life of the agent, and returns what failed in it.
+    async fn start_stay_and_close(&mut self, shutdown: impl Future<Output = ()>) -> Vec<Failure> {
+        let mut fatals = std::mem::replace(&mut self.fatals, mpsc::channel(1).1);
         let first = {
-            let mut fatals = std::mem::replace(&mut self.fatals, mpsc::channel(1).1);
             let mut shutdown = pin!(shutdown);
             tokio::select! {
                 biased;
@@ -167,16 +225,42 @@ impl Host {
             // Not as an error: it is returned, and whoever handles it tells it.
             tracing::info!(%failure, "the agent ends");
         }
+        self.board.set_phase(Phase::Stopping);
         let mut failures: Vec<Failure> = first.into_iter().collect();
         failures.extend(self.close().await);
-        let mut failures = failures.into_iter();
-        match failures.next() {
-            None => Ok(()),
-            Some(first) => Err(Error::Plugin {
-                first,
-                others: failures.collect(),
-            }),
+        // Told while it was about to end, or was ending.
+        failures.extend(fatals.try_recv().ok());
+        self.board.set_phase(Phase::Stopped);
+        failures
+    }
+
+    /// The first line: all that one asks when one reads the log of an agent.
+    async fn log_start(&self) {
+        let build = Arc::clone(&self.board.reader().current().build);
+        let mut plugins = Vec::new();
+        for member in &self.members {
+            let described = match &*member.plugin.lock().await {
+                // A panic has told itself, and is not worth the agent.
+                Some(plugin) => {
+                    catch_unwind(AssertUnwindSafe(|| plugin.describe(&self.agent.config)))
+                }
+                None => Ok(None),
+            };
+            plugins.push(match described.ok().flatten() {
+                Some(text) => format!("{} ({})", member.name, text.replace('\n', " ")),
+                None => member.name.to_string(),
+            });
         }
+        let scope = self.agent.label.as_ref().map(AgentLabel::prefix);
+        tracing::info!(
+            program = %build.name,
+            version = %build.version,
+            commit = %build.commit,
+            scope = scope.as_ref().map(tracing::field::display),
+            configuration = %self.agent.config.path().display(),
+            plugins = plugins.join(", "),
+            "the agent starts"
+        );
     }
 
     fn check_names(&self) -> Result<()> {
@@ -193,22 +277,39 @@ impl Host {
         Ok(())
     }
 
+    /// Refuses flags for plugins that there are not.
+    pub(crate) fn check_settings_of_flags(&self) -> keyval_config::Result<()> {
+        let sections = self.sections.iter().flat_map(Section::names);
+        let members = self.members.iter().map(|member| &*member.name);
+        let known: BTreeSet<&str> = sections.chain(members).collect();
+        self.agent.config.check_plugins(known)
+    }
+
     /// Brings every plugin up and then stays for ever; returns at the first failure.
     async fn start_and_stay(&mut self) -> Failure {
         for member in &mut self.members {
             member.begun = true;
-            if let Err(failure) = member.start(Stage::Init, self.start_deadline).await {
+            let began = Instant::now();
+            let context = member.context(&self.agent);
+            let started = member
+                .start(Stage::Init, context, self.start_deadline)
+                .await;
+            member.measure_init(began.elapsed());
+            if let Err(failure) = started {
                 return failure;
             }
         }
         for member in &self.members {
-            if let Err(failure) = member.start(Stage::AfterInit, self.start_deadline).await {
+            let context = member.context(&self.agent);
+            let started = member.start(Stage::AfterInit, context, self.start_deadline);
+            if let Err(failure) = started.await {
                 return failure;
             }
         }
         for member in &self.members {
             member.reporter.ok_unless_told();
         }
+        self.board.set_phase(Phase::Running);
         tracing::info!(plugins = self.members.len(), "every plugin is up");
         std::future::pending().await
     }
@@ -217,12 +318,14 @@ impl Host {
     async fn close(&self) -> Vec<Failure> {
         let mut failures = Vec::new();
         for member in self.members.iter().rev() {
-            let before = failures.len();
-            if member.begun {
-                failures.extend(member.end_tasks(self.close_deadline).await);
-                let closed = member.stage(Stage::Close, self.close_deadline).await;
-                failures.extend(closed.err());
+            if !member.begun {
+                member.reporter.never_started();
+                continue;
             }
+            let before = failures.len();
+            let deadline = member.close_deadline.unwrap_or(self.close_deadline);
+            failures.extend(member.end_tasks(deadline).await);
+            failures.extend(member.close(deadline).await.err());
             let failed = failures
                 .get(before)
                 .map(|failure| failure.to_string().into());
@@ -238,53 +341,74 @@ impl Host {
 }
 
 impl Member {
-    /// Carries out a stage of the start, and reports if it fails.
-    async fn start(&self, stage: Stage, deadline: Duration) -> Result<(), Failure> {
-        let done = self.stage(stage, deadline).await;
-        if let Err(failure) = &done {
-            self.reporter.error(format!("{stage}: {}", failure.cause));
-        }
-        done
+    fn context(&self, agent: &Arc<Agent>) -> Context {
+        Context::new(
+            Arc::clone(&self.name),
+            Arc::clone(agent),
+            self.reporter.clone(),
+            self.tasks.clone(),
+            self.fatal.clone(),
+        )
     }
 
-    /// Carries out a stage in a task of its own, so that neither a panic nor a plugin that blocks
-    /// its thread takes the host along.
-    async fn stage(&self, stage: Stage, deadline: Duration) -> Result<(), Failure> {
-        let inner = Arc::clone(&self.inner);
-        let work = AbortOnDropHandle::new(tokio::spawn(async move {
-            let mut inner = inner.lock_owned().await;
-            let Inner { plugin, context } = &mut *inner;
-            match stage {
-                Stage::Init => plugin.init(context).await,
-                Stage::AfterInit => plugin.after_init(context).await,
-                Stage::Close => plugin.close().await,
-                // Nothing is called while it runs.
-                Stage::Run => Ok(()),
+    /// Carries out a stage of the start, and reports if it fails.
+    async fn start(
+        &self,
+        stage: Stage,
+        mut context: Context,
+        deadline: Duration,
+    ) -> Result<(), Failure> {
+        let plugin = Arc::clone(&self.plugin);
+        let work = async move {
+            match &mut *plugin.lock_owned().await {
+                Some(plugin) if stage == Stage::Init => plugin.init(&mut context).await,
+                Some(plugin) => plugin.after_init(&mut context).await,
+                // It was closed; nothing is started after that.
+                None => Ok(()),
             }
-        }));
-        let cause = match timeout(deadline, work).await {
-            Ok(Ok(Ok(()))) => return Ok(()),
-            Ok(Ok(Err(error))) => Cause::Failed(error),
-            Ok(Err(ended)) => match ended.try_into_panic() {
-                Ok(panic) => Cause::Panicked(panic_text(&*panic)),
-                Err(cancelled) => Cause::Failed(cancelled.into()),
-            },
-            Err(_) => Cause::TimedOut(deadline),
         };
-        Err(Failure::new(&self.name, stage, cause))
+        let deadline = self.start_deadline.unwrap_or(deadline);
+        let done = contain(&self.name, deadline, work).await;
+        done.map_err(|cause| {
+            self.reporter.error(format!("{stage}: {cause}"));
+            Failure::new(&self.name, stage, cause)
+        })
+    }
+
+    /// Closes the plugin and drops it, there where a panic does no harm.
+    async fn close(&self, deadline: Duration) -> Result<(), Failure> {
+        let plugin = Arc::clone(&self.plugin);
+        let work = async move {
+            match plugin.lock_owned().await.take() {
+                Some(mut plugin) => plugin.close().await,
+                None => Ok(()),
+            }
+        };
+        let done = contain(&self.name, deadline, work).await;
+        done.map_err(|cause| Failure::new(&self.name, Stage::Close, cause))
     }
 
     /// Stops the plugin's tasks and waits for them; aborts those that do not end.
     async fn end_tasks(&self, deadline: Duration) -> Option<Failure> {
         self.tasks.stop();
-        if timeout(deadline, self.tasks.join()).await.is_ok() {
+        let mut join = pin!(self.tasks.join());
+        if timeout(deadline, &mut join).await.is_ok() {
             return None;
         }
+        // Before the join is dropped, which aborts them.
         let tasks = self.tasks.names();
         self.tasks.abort();
+        if tasks.is_empty() {
+            return None;
+        }
         let after = deadline;
         let cause = Cause::TasksLeft { tasks, after };
         Some(Failure::new(&self.name, Stage::Close, cause))
+    }
+
+    fn measure_init(&self, took: Duration) {
+        let plugin = metrics::SharedString::from(Arc::clone(&self.name));
+        metrics::gauge!("plugin_init_duration_seconds", "plugin" => plugin).set(took.as_secs_f64());
     }
 }
 
@@ -301,7 +425,7 @@ impl fmt::Debug for Host {
         let plugins: Vec<&str> = self.members.iter().map(|member| &*member.name).collect();
         f.debug_struct("Host")
             .field("plugins", &plugins)
-            .field("config", &self.config)
+            .field("agent", &self.agent)
             .finish_non_exhaustive()
     }
 }

@@ -1,11 +1,14 @@
 //! What a plugin is.
 
 use std::future::Future;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use keyval::BoxError;
+use keyval_config::{ConfigDir, Section};
 
 use crate::context::Context;
+use crate::status::Criticality;
 
 /// What the methods of a plugin return: any error will do; the host adds the plugin's name and the
 /// stage.
@@ -18,7 +21,8 @@ pub type PluginResult = Result<(), BoxError>;
 /// own constructor: [`Host::add`](crate::Host::add) returns them, so that what a plugin needs was
 /// added before it.
 ///
-/// Each method has a deadline, and a panic in it is its failure. `close` is called on every plugin
+/// Each stage has a deadline, and a panic in it is its failure. On a multi-threaded runtime each runs
+/// on a thread of its own, so that one which blocks it holds nobody up. `close` is called on every plugin
 /// whose `init` was called, also if that failed, so that it must cope with what `init` did not get
 /// to. The tasks that a plugin spawned through its context have ended by then.
 ///
@@ -76,6 +80,39 @@ pub trait Plugin: Send + 'static {
     /// A handle; asked for once, when the plugin is added, long before `init`.
     fn handle(&self) -> Self::Handle;
 
+    /// What configures the plugin, so that its host can check and show it without starting anything; by
+    /// default nothing is known of it. Asked for once, when the plugin is added.
+    fn sections(&self) -> Vec<Section> {
+        Vec::new()
+    }
+
+    /// Whether the agent can do without the plugin; it cannot by default.
+    ///
+    /// That concerns the status only: a plugin that fails to come up ends the start either way.
+    fn criticality(&self) -> Criticality {
+        Criticality::Required
+    }
+
+    /// How long `init` and `after_init` may take, each, if not as long as the host lets all others.
+    fn start_deadline(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How long the tasks of the plugin may take to end, and then its `close`, if not as long as the
+    /// host lets all others.
+    fn close_deadline(&self) -> Option<Duration> {
+        None
+    }
+
+    /// What the agent's first log line says of the plugin, before it is brought up: which backend,
+    /// at which endpoints, by which file. Without secrets, on one line; nothing by default.
+    ///
+    /// What is wrong with the configuration is for `init` to tell.
+    fn describe(&self, config: &ConfigDir) -> Option<String> {
+        let _ = config;
+        None
+    }
+
     /// Brings the plugin up.
     ///
     /// # Errors
@@ -114,6 +151,7 @@ pub trait Plugin: Send + 'static {
 /// A plugin as its host keeps it: without its type.
 #[async_trait]
 pub(crate) trait ErasedPlugin: Send {
+    fn describe(&self, config: &ConfigDir) -> Option<String>;
     async fn init(&mut self, cx: &mut Context) -> PluginResult;
     async fn after_init(&mut self, cx: &mut Context) -> PluginResult;
     async fn close(&mut self) -> PluginResult;
@@ -121,6 +159,10 @@ pub(crate) trait ErasedPlugin: Send {
 
 #[async_trait]
 impl<P: Plugin> ErasedPlugin for P {
+    fn describe(&self, config: &ConfigDir) -> Option<String> {
+        Plugin::describe(self, config)
+    }
+
     async fn init(&mut self, cx: &mut Context) -> PluginResult {
         Plugin::init(self, cx).await
     }

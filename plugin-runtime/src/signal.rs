@@ -2,10 +2,15 @@
 
 use std::future::Future;
 
-/// Completes at the first SIGINT (Ctrl-C) or SIGTERM.
+/// Completes at the first SIGINT (Ctrl-C) or SIGTERM; a second one ends the process at once.
 ///
-/// From this call on, before it is awaited, these signals no longer end the process at once; later
-/// ones are ignored, as the host's deadlines bound its shutdown.
+/// From this call on, before it is awaited, the first of these signals no longer ends the process.
+/// The second ends it with code 130, whatever goes on in it: even if every thread is blocked, nothing
+/// more is written or closed. Of several calls, each counts the signals anew for all. On Windows
+/// the second Ctrl-C does what it does by default.
+///
+/// The host never calls this; a program that wants other signals, or none, passes
+/// [`Host::run`](crate::Host::run) what it likes.
 ///
 /// # Panics
 /// Outside of a tokio runtime.
@@ -15,7 +20,7 @@ pub fn shutdown_signal() -> impl Future<Output = ()> + Send + 'static {
         match signals {
             Ok(signals) => {
                 let name = signals.first().await;
-                tracing::info!(signal = name, "shutting down");
+                tracing::info!(signal = name, "shutting down; a second signal ends at once");
             }
             Err(error) => {
                 tracing::error!(%error, "cannot listen for signals: they will not shut down in order");
@@ -28,8 +33,17 @@ pub fn shutdown_signal() -> impl Future<Output = ()> + Send + 'static {
 #[cfg(unix)]
 mod platform {
     use std::io;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::flag::{register, register_conditional_shutdown};
     use tokio::signal::unix::{Signal, SignalKind, signal};
+
+    /// What a shell reports of a program that Ctrl-C ended.
+    const EXIT_CODE: i32 = 130;
+    /// Whether a signal has come; the next one ends the process.
+    static ASKED: AtomicBool = AtomicBool::new(false);
 
     pub(super) struct Signals {
         interrupt: Signal,
@@ -38,6 +52,7 @@ mod platform {
 
     impl Signals {
         pub(super) fn new() -> io::Result<Self> {
+            end_at_the_second()?;
             Ok(Self {
                 interrupt: signal(SignalKind::interrupt())?,
                 terminate: signal(SignalKind::terminate())?,
@@ -50,6 +65,24 @@ mod platform {
                 _ = self.terminate.recv() => "SIGTERM",
             }
         }
+    }
+
+    /// The handlers run in the signal itself, and so need no thread that is free.
+    fn end_at_the_second() -> io::Result<()> {
+        static REGISTERED: Mutex<bool> = Mutex::new(false);
+        let mut registered = REGISTERED
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        ASKED.store(false, Ordering::SeqCst);
+        if !*registered {
+            for signal in [SIGINT, SIGTERM] {
+                // In this order, so that the first signal finds the flag not yet set.
+                register_conditional_shutdown(signal, EXIT_CODE, &ASKED)?;
+                register(signal, &ASKED)?;
+            }
+            *registered = true;
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,5 @@
 //! The tasks of one plugin: known, stoppable, joined at its close.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -13,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::contain::panic_text;
 use crate::status::Reporter;
 
 /// The tasks of one plugin. Dropping the last handle aborts them.
@@ -69,7 +69,7 @@ impl Tasks {
                 Err(panic) => format!("task {name} panicked: {}", panic_text(&*panic)),
             };
             tracing::error!(%plugin, %cause, "a task ended with an error");
-            reporter.error(cause);
+            reporter.task_failed(cause);
         });
     }
 
@@ -119,11 +119,4 @@ impl Drop for Named {
     fn drop(&mut self) {
         self.names.names.lock().remove(&self.number);
     }
-}
-
-/// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("without a message").to_owned()
 }

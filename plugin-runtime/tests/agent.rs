@@ -3,6 +3,7 @@
 //! `cargo test -p plugin-runtime` builds it beforehand. With `--tests` or `--test agent` it is built
 //! here if it is not there at all; after a change to it, build it by `cargo build --example agent`.
 
+#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used)]
 
 use std::env::consts::EXE_EXTENSION;
@@ -29,6 +30,7 @@ fn agent() -> Command {
     command
         .env_remove("CONFIG_DIR")
         .env_remove("STORE_CONFIG")
+        .env_remove("MICROSERVICE_LABEL")
         .env_remove("RUST_LOG");
     command
 }
@@ -81,20 +83,26 @@ fn the_demo_shows_every_kind_of_change_and_ends_in_order() {
 #[test]
 fn bad_arguments_end_with_the_usage_and_code_2() {
     for (arguments, told) in [
-        (&["--domo"][..], "unknown argument \"--domo\""),
-        (&["--config-dir"], "\"--config-dir\" needs a folder"),
-        (&["--label", "a/b"], "\"a/b\" is no label"),
-        (&["--label", ""], "\"\" is no label"),
+        (&["--domo"][..], "unexpected argument '--domo'"),
+        (
+            &["--config-dir"],
+            "a value is required for '--config-dir <DIR>'",
+        ),
+        #[cfg(feature = "probe")]
+        (&["--probe", "9191"], "\"9191\" is no address"),
+        #[cfg(not(feature = "probe"))]
+        (&["--probe", "127.0.0.1:0"], "rebuild with --features probe"),
+        (&["--microservice-label=a/b"], "\"a/b\" is no label"),
+        (&["--microservice-label="], "\"\" is no label"),
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(stderr(&output).contains(told), "{}", stderr(&output));
-        assert!(stderr(&output).contains("usage: agent "));
         assert_eq!(stdout(&output), "");
     }
     let output = run(&["--help"]);
     assert!(output.status.success());
-    assert!(stdout(&output).starts_with("usage: agent "));
+    assert!(stdout(&output).contains("Usage: agent "));
 }
 
 #[test]
@@ -109,8 +117,33 @@ fn a_wrong_configuration_ends_with_what_to_change_and_code_1() {
     assert_eq!(output.status.code(), Some(1));
     let told = stderr(&output);
     assert!(
-        told.contains("plugin store failed in init") && told.contains("unknown backend \"redis\""),
+        told.contains("plugin store failed in init") && told.contains("unknown value \"redis\""),
         "{told}"
+    );
+}
+
+#[test]
+fn its_configuration_is_checked_and_shown_without_starting_it() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("store.yaml"), "memory:\n  min-ttl: 3s\n").unwrap();
+    let folder = folder.path().to_str().unwrap();
+    let output = run(&["--config-dir", folder, "--check-config"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).starts_with("the configuration is in order:\n  store: "));
+
+    let wrong = ["--set=store.memory.min-tll=1s", "--check-config"];
+    let output = run(&["--config-dir", folder, wrong[0], wrong[1]]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stdout(&output), "");
+    let told = stderr(&output);
+    assert!(told.contains("did you mean \"min-ttl\"?"), "{told}");
+
+    let output = run(&["--config-dir", folder, "--print-config=store"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let shown = stdout(&output);
+    assert!(
+        shown.contains("  min-ttl: 3s  # ") && shown.contains("store.yaml:2\n"),
+        "{shown}"
     );
 }
 
@@ -133,6 +166,43 @@ fn without_the_demo_it_runs_until_a_signal_and_ends_in_order() {
         let last = lines.map(Result::unwrap).last();
         assert_eq!(last.as_deref(), Some("closed in order: interfaces, store"));
     }
+}
+
+#[cfg(all(unix, feature = "probe"))]
+#[test]
+fn its_probes_answer_where_it_says() {
+    use std::io::{Read, Write};
+
+    let mut running = agent()
+        .args(["--probe", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+    let mut line = |part: &str| {
+        let mut lines = lines.by_ref().map(Result::unwrap);
+        lines.find(|line| line.contains(part)).unwrap()
+    };
+    let told = line("health at http://");
+    let address = told.strip_prefix("health at http://").unwrap();
+    let address = address.strip_suffix("/readyz?verbose").unwrap().to_owned();
+    line("Ctrl-C stops it");
+    let mut answer = String::new();
+    let mut client = std::net::TcpStream::connect(address).unwrap();
+    client
+        .write_all(b"GET /readyz HTTP/1.1\r\nHost: agent\r\n\r\n")
+        .unwrap();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    let killed = Command::new("kill")
+        .args(["-TERM", &running.id().to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+    assert_eq!(
+        line("closed in order"),
+        "closed in order: interfaces, store, probe"
+    );
+    assert!(running.wait().unwrap().success());
 }
 
 #[cfg(all(unix, feature = "etcd"))]

@@ -7,7 +7,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use plugin_runtime::{
-    Cause, ConfigDir, Context, Error, Host, Plugin, PluginResult, Stage, State, StatusHandle,
+    AgentStatus, Cause, ConfigDir, Context, Error, Host, Hysteresis, Plugin, PluginResult, Stage,
+    State, StatusHandle,
 };
 use tokio::sync::oneshot;
 
@@ -156,7 +157,7 @@ async fn a_host_without_plugins_starts_and_stops() {
     let host = host();
     let status = host.status();
     host.run(async {}).await.unwrap();
-    assert_eq!(status.current().state(), State::Ok);
+    assert_eq!(status.current().state(), State::Stopped);
 }
 
 #[tokio::test]
@@ -223,7 +224,11 @@ async fn a_failed_init_names_plugin_and_stage_and_closes_whatever_was_begun() {
     ));
     // The one that never began has nothing to close.
     assert_eq!(log.lines(), ["init a", "init b", "close b", "close a"]);
-    assert_eq!(status.current().plugin("c").unwrap().state, State::Stopped);
+    let agent = status.current();
+    assert_eq!(agent.plugin("b").unwrap().state, State::Stopped);
+    let never = agent.plugin("c").unwrap();
+    assert_eq!(never.state, State::Init);
+    assert_eq!(never.cause.as_deref(), Some("it was not started"));
 }
 
 #[tokio::test]
@@ -316,7 +321,7 @@ async fn a_hanging_close_does_not_keep_the_others_open() {
     assert_eq!(log.lines().last().unwrap(), "close a");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_init_that_blocks_its_thread_does_not_block_the_host() {
     let log = Log::default();
     let moment = Duration::from_millis(50);
@@ -356,6 +361,132 @@ async fn a_shutdown_while_plugins_come_up_closes_whatever_was_begun() {
     assert_eq!(status.current().state(), State::Stopped);
 }
 
+/// Hangs at every stage, and has deadlines of its own.
+struct Slow;
+
+impl Plugin for Slow {
+    type Handle = ();
+
+    fn name(&self) -> &str {
+        "slow"
+    }
+
+    fn handle(&self) {}
+
+    fn start_deadline(&self) -> Option<Duration> {
+        Some(Duration::from_secs(60))
+    }
+
+    fn close_deadline(&self) -> Option<Duration> {
+        Some(Duration::from_secs(30))
+    }
+
+    async fn init(&mut self, _cx: &mut Context) -> PluginResult {
+        std::future::pending().await
+    }
+
+    async fn close(&mut self) -> PluginResult {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_may_state_its_own_deadlines() {
+    let mut host = host();
+    host.add(Slow);
+    let error = host.run(std::future::pending()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "plugin slow failed in init: it did not end within 60s; \
+         also, plugin slow failed in close: it did not end within 30s"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn plugins_on_threads_of_their_own_are_contained_alike() {
+    let (long, short) = (Duration::from_secs(60), Duration::from_millis(50));
+    for (act, deadline, told) in [
+        (At::Fail, long, "b went wrong"),
+        (At::Panic, long, "it panicked: b went mad"),
+        (At::Hang, short, "it did not end within 50ms"),
+    ] {
+        let log = Log::default();
+        let mut host = host().with_start_deadline(deadline);
+        host.add(Probe::new("a", &log));
+        host.add(Probe::new("b", &log).init(act));
+        let error = host.run(std::future::pending()).await.unwrap_err();
+        let told = format!("plugin b failed in init: {told}");
+        assert_eq!(error.to_string(), told);
+        assert_eq!(log.lines(), ["init a", "init b", "close b", "close a"]);
+    }
+}
+
+#[tokio::test]
+async fn the_error_of_a_plugin_comes_back_as_it_was() {
+    struct Fails;
+
+    impl Plugin for Fails {
+        type Handle = ();
+
+        fn name(&self) -> &str {
+            "fails"
+        }
+
+        fn handle(&self) {}
+
+        async fn init(&mut self, _cx: &mut Context) -> PluginResult {
+            Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into())
+        }
+    }
+
+    let mut host = host();
+    host.add(Fails);
+    let error = host.run(std::future::pending()).await.unwrap_err();
+    let (_, _, cause) = first(&error);
+    let Cause::Failed(error) = cause else {
+        panic!("it failed otherwise: {cause}");
+    };
+    let error = error.downcast_ref::<std::io::Error>().unwrap();
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+}
+
+#[tokio::test]
+async fn a_plugin_that_panics_when_dropped_is_told_and_the_others_are_closed() {
+    struct Drops;
+
+    impl Plugin for Drops {
+        type Handle = ();
+
+        fn name(&self) -> &str {
+            "drops"
+        }
+
+        fn handle(&self) {}
+
+        async fn init(&mut self, _cx: &mut Context) -> PluginResult {
+            Ok(())
+        }
+    }
+
+    impl Drop for Drops {
+        fn drop(&mut self) {
+            panic!("not so");
+        }
+    }
+
+    let log = Log::default();
+    let mut host = host();
+    host.add(Probe::new("a", &log));
+    host.add(Drops);
+    let status = host.status();
+    let error = host.run(up(status)).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "plugin drops failed in close: it panicked: not so"
+    );
+    assert_eq!(log.lines().last().unwrap(), "close a");
+}
+
 #[tokio::test]
 async fn two_plugins_of_one_name_are_refused_before_anything_starts() {
     let log = Log::default();
@@ -392,6 +523,28 @@ async fn a_fatal_error_ends_the_run_in_order() {
         "plugin b failed in run: the disk is gone"
     );
     assert_eq!(log.lines().last().unwrap(), "close a");
+}
+
+#[tokio::test]
+async fn a_fatal_error_of_one_that_is_told_to_end_is_returned() {
+    let mut host = host();
+    let status = host.status();
+    host.add(Starts("b", |cx: &mut Context| {
+        let told = cx.clone();
+        cx.spawn("work", async move |stop| {
+            stop.cancelled().await;
+            told.fatal("what was promised is not written");
+            Ok(())
+        });
+    }));
+    let up = async move {
+        status.wait_for(AgentStatus::is_ready).await;
+    };
+    let error = host.run(up).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "plugin b failed in run: what was promised is not written"
+    );
 }
 
 #[tokio::test]
@@ -495,6 +648,41 @@ async fn a_failing_or_panicking_task_is_its_plugins_state_and_ends_nothing_else(
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn a_failed_task_is_not_covered_by_what_another_task_reports() {
+    let mut host = host().with_hysteresis(Hysteresis::none());
+    let (go, mut gone) = tokio::sync::mpsc::channel::<()>(1);
+    let (reported, mut reports) = tokio::sync::mpsc::channel::<()>(1);
+    host.add(Starts("two", move |cx: &mut Context| {
+        cx.spawn("fails", async |_| Err("no pulse".into()));
+        let status = cx.status().clone();
+        let (mut told, reported) = (gone_once(&mut gone), reported.clone());
+        cx.spawn("beats", async move |_| {
+            told.recv().await;
+            status.ok();
+            let _ = reported.send(()).await;
+            Ok(())
+        });
+    }));
+    let status = host.status();
+    host.run(async move {
+        let failed = |agent: &AgentStatus| agent.state() == State::Error;
+        status.wait_for(failed).await;
+        go.send(()).await.unwrap();
+        reports.recv().await.unwrap();
+        let two = status.current().plugin("two").unwrap().clone();
+        assert_eq!(two.state, State::Error);
+        assert_eq!(two.cause.as_deref(), Some("task fails failed: no pulse"));
+    })
+    .await
+    .unwrap();
+}
+
+/// The end of a channel, for the one who asks first.
+fn gone_once(end: &mut tokio::sync::mpsc::Receiver<()>) -> tokio::sync::mpsc::Receiver<()> {
+    std::mem::replace(end, tokio::sync::mpsc::channel(1).1)
 }
 
 #[tokio::test]

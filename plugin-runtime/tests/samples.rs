@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use keyval_config::parse;
-use plugin_runtime::{Backends, ConfigDir, Host, KvPlugin, MemorySettings, State};
+use plugin_runtime::{Backends, ConfigDir, Host, KvPlugin, MemorySettings, ResyncSettings, State};
 
 fn samples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/samples")
@@ -33,7 +33,17 @@ fn every_sample_is_loaded_by_a_test_here() {
     let mut found = Vec::new();
     files(&samples(), &mut found);
     found.sort();
-    assert_eq!(found, ["etcd/store.yaml", "memory/store.yaml"]);
+    // What etcd reads is loaded in schemas.rs.
+    assert_eq!(
+        found,
+        [
+            "cn-infra/etcd.conf",
+            "etcd/store.yaml",
+            "memory/probe.yaml",
+            "memory/resync.yaml",
+            "memory/store.yaml"
+        ]
+    );
 }
 
 #[tokio::test]
@@ -93,8 +103,8 @@ async fn a_program_without_etcd_refuses_the_etcd_sample_with_the_remedy() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.ends_with(
-            "store.yaml: backend \"etcd\" is not compiled in; \
+        error.contains(
+            "backend: \"etcd\" is not compiled in; \
              rebuild with --features etcd, or choose one of: memory"
         ),
         "{error}"
@@ -115,4 +125,19 @@ fn the_etcd_sample_states_the_defaults() {
     assert_eq!(sample.backend, "etcd");
     let defaults = keyval_etcd::EtcdConfig::default();
     assert_eq!(sample.etcd, defaults);
+}
+
+#[test]
+fn the_sample_of_resync_states_the_defaults() {
+    let sample: ResyncSettings = parse("resync.yaml", &text("memory/resync.yaml")).unwrap();
+    assert_eq!(sample, ResyncSettings::default());
+}
+
+#[cfg(feature = "probe")]
+#[test]
+fn the_sample_of_the_probes_states_the_defaults() {
+    use plugin_runtime::ProbeSettings;
+
+    let sample: ProbeSettings = parse("probe.yaml", &text("memory/probe.yaml")).unwrap();
+    assert_eq!(sample, ProbeSettings::default());
 }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! cargo run -p plugin-runtime --example agent -- --demo
+//! cargo run -p plugin-runtime --features probe --example agent -- --probe 127.0.0.1:9191
 //! cargo run -p plugin-runtime --features etcd --example agent -- --config-dir config/samples/etcd
 //! ```
 
@@ -14,33 +15,31 @@ mod screen;
 
 use std::process::ExitCode;
 
-use keyval::{Prefix, StoreExt};
+use keyval::StoreExt;
 use keyval_proto::{Protobuf, Typed};
 use plugin_runtime::{
-    AgentStatus, Backends, BoxError, ConfigDir, Host, KvPlugin, State, StatusHandle,
+    Backends, BoxError, BuildInfo, Host, KvPlugin, State, StatusHandle, run_program,
     shutdown_signal,
 };
 use tokio::sync::oneshot;
 
 use crate::demo::Demo;
 use crate::interfaces::Interfaces;
-use crate::options::{Command, Options, USAGE};
+use crate::options::Options;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args_os().skip(1)) {
-        Ok(Command::Run(options)) => options,
-        Ok(Command::Help) => {
-            screen::line(USAGE);
-            return ExitCode::SUCCESS;
-        }
-        Err(problem) => {
-            screen::error(format_args!("{problem}\n\n{USAGE}"));
-            return ExitCode::from(2);
+fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args_os()) {
+        Ok(options) => options,
+        Err(told) => {
+            // Where it is printed says what it is: an error, or the help that was asked for.
+            let code = if told.use_stderr() { 2 } else { 0 };
+            let _ = told.print();
+            return ExitCode::from(code);
         }
     };
     log_to_stderr();
-    match run(options).await {
+    let ended = run_program(run(options)).map_err(BoxError::from);
+    match ended.and_then(|result| result) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             screen::error(error);
@@ -51,21 +50,28 @@ async fn main() -> ExitCode {
 
 /// Builds the agent and runs it until the demo has ended, or a signal comes.
 async fn run(options: Options) -> Result<(), BoxError> {
-    let scope = Prefix::new(format!("/vnf-agent/{}/interfaces/", options.label));
-    screen::line(format_args!(
-        "agent {}, scope {scope}",
-        env!("CARGO_PKG_VERSION")
-    ));
-
-    let mut host = Host::new(config(&options)?);
+    let scope = options.label.prefix().nest(&"interfaces/".into());
+    let mut host = Host::new(options.standard.config("config")?)
+        .with_build(BuildInfo::new("agent", env!("CARGO_PKG_VERSION")))
+        .with_label(options.label);
+    #[cfg(feature = "probe")]
+    let probe = options.probe.map(|address| add_probe(&mut host, address));
     let store = host.add(KvPlugin::chosen("store", backends()));
-    let typed = Typed::new(store.prefixed(scope), Protobuf);
+    let typed = Typed::new(store.prefixed(scope.clone()), Protobuf);
     let interfaces = host.add(Interfaces::new(typed));
     let status = host.status();
     let (ended, end) = oneshot::channel();
     if options.demo {
         host.add(Demo::new(interfaces, status.clone(), ended));
     }
+    if let Some(answer) = options.standard.answer(&host)? {
+        screen::line(answer.trim_end());
+        return Ok(());
+    }
+    screen::line(format_args!(
+        "agent {}, scope {scope}",
+        env!("CARGO_PKG_VERSION")
+    ));
 
     let signal = shutdown_signal();
     let shown = status.clone();
@@ -75,6 +81,11 @@ async fn run(options: Options) -> Result<(), BoxError> {
                 // Also if the demo ends without a word.
                 let _ = end.await;
             } else {
+                #[cfg(feature = "probe")]
+                if let Some(probe) = probe {
+                    let address = probe.address().await;
+                    screen::line(format_args!("\nhealth at http://{address}/readyz?verbose"));
+                }
                 show(&shown).await;
             }
         };
@@ -90,11 +101,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
 
 /// Shows the status once every plugin is up, and whenever the state of the agent changes after.
 async fn show(status: &StatusHandle) {
-    let is_up = |agent: &AgentStatus| {
-        let mut states = agent.plugins.iter().map(|plugin| plugin.state);
-        states.all(|state| state != State::Init)
-    };
-    let mut agent = status.wait_for(is_up).await;
+    let mut agent = status.wait_for(|agent| agent.up.is_some()).await;
     screen::line(format_args!("\n{agent}\n\nCtrl-C stops it.\n"));
     loop {
         let before = agent.state();
@@ -103,19 +110,13 @@ async fn show(status: &StatusHandle) {
     }
 }
 
-/// The folder with the YAML files, and what the environment says in place of them.
-fn config(options: &Options) -> Result<ConfigDir, BoxError> {
-    let Some(folder) = &options.config_dir else {
-        return Ok(ConfigDir::from_env("config")?);
-    };
-    if !folder.is_dir() {
-        return Err(format!(
-            "--config-dir names {}, which is no folder",
-            folder.display()
-        )
-        .into());
-    }
-    Ok(ConfigDir::new(folder).with_environment(keyval_config::Environment::process()))
+/// Tells of the agent's health at this address.
+#[cfg(feature = "probe")]
+fn add_probe(host: &mut Host, address: std::net::SocketAddr) -> plugin_runtime::ProbeHandle {
+    use plugin_runtime::{ProbePlugin, ProbeSettings};
+
+    let settings = ProbeSettings::default().with_listen(address);
+    host.add(ProbePlugin::new(host.status()).with_settings(settings))
 }
 
 /// The stores that the YAML can choose.
@@ -131,6 +132,8 @@ fn backends() -> Backends {
 /// The plugins in the order in which they were closed.
 fn closed(status: &StatusHandle) -> String {
     let mut plugins = status.current().plugins.clone();
+    // What was never started was not closed either.
+    plugins.retain(|plugin| plugin.state == State::Stopped);
     // Reversed first, for clocks that cannot tell them apart.
     plugins.reverse();
     plugins.sort_by_key(|plugin| plugin.since);

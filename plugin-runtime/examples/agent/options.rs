@@ -1,69 +1,74 @@
-//! The command line of the agent.
+//! What the command line asks for.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::net::SocketAddr;
 
-/// How the agent is called.
-pub(crate) const USAGE: &str = "\
-usage: agent [--demo] [--config-dir DIR] [--label NAME]
-
-  --demo            show what happens to a few values, and end
-  --config-dir DIR  the folder of store.yaml; by default CONFIG_DIR, else config
-  --label NAME      the agent's name in its keys, /vnf-agent/NAME/..; by default demo
-  -h, --help        show this
-
-Without --demo it runs until SIGINT or SIGTERM. RUST_LOG sets what is logged; by default warn.";
-
-/// What the command line asks for.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// To run.
-    Run(Options),
-    /// To be told how it is called.
-    Help,
-}
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, Args, Command, FromArgMatches};
+use plugin_runtime::{AgentLabel, StandardArgs};
 
 /// How to run.
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) demo: bool,
-    pub(crate) config_dir: Option<PathBuf>,
-    pub(crate) label: String,
+    pub(crate) label: AgentLabel,
+    /// Where to tell of the agent's health.
+    #[cfg_attr(not(feature = "probe"), expect(dead_code, reason = "it is refused"))]
+    pub(crate) probe: Option<SocketAddr>,
+    pub(crate) standard: StandardArgs,
 }
 
 impl Options {
-    /// Reads the arguments after the program's name, or says what is wrong with them.
-    pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
-        let mut options = Self {
-            demo: false,
-            config_dir: None,
-            label: "demo".to_owned(),
-        };
-        let mut arguments = arguments.into_iter();
-        while let Some(argument) = arguments.next() {
-            let mut value = |of| {
-                arguments
-                    .next()
-                    .ok_or_else(|| format!("{argument:?} needs {of}"))
-            };
-            match argument.to_str() {
-                Some("--demo") => options.demo = true,
-                Some("--config-dir") => options.config_dir = Some(value("a folder")?.into()),
-                Some("--label") => options.label = label(&value("a name")?)?,
-                Some("-h" | "--help") => return Ok(Command::Help),
-                _ => return Err(format!("unknown argument {argument:?}")),
-            }
-        }
-        Ok(Command::Run(options))
+    /// Reads the arguments, or tells what is wrong with them, or what was asked for.
+    pub(crate) fn parse(
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Result<Self, clap::Error> {
+        let matches = command().try_get_matches_from(arguments)?;
+        let standard = StandardArgs::from_arg_matches(&matches)?;
+        let label = standard.microservice_label().unwrap_or("demo");
+        let label = AgentLabel::new(label).map_err(|error| refused(&error.to_string()))?;
+        let probe = matches.get_one::<String>("probe");
+        Ok(Self {
+            demo: matches.get_flag("demo"),
+            label,
+            probe: probe.map(|text| address(text)).transpose()?,
+            standard,
+        })
     }
 }
 
-/// A label is one segment of a key.
-fn label(text: &OsString) -> Result<String, String> {
-    match text.to_str() {
-        Some(label) if !label.is_empty() && !label.contains('/') => Ok(label.to_owned()),
-        _ => Err(format!(
-            "{text:?} is no label: it needs text without a slash"
-        )),
+fn command() -> Command {
+    let command = Command::new("agent")
+        .about(
+            "An agent that keeps interfaces in a store\n\nWithout --demo it runs until SIGINT or \
+             SIGTERM. RUST_LOG sets what is logged; by default warn.",
+        )
+        .arg(
+            Arg::new("demo")
+                .long("demo")
+                .action(ArgAction::SetTrue)
+                .help("Show what happens to a few values, and end"),
+        )
+        .arg(Arg::new("probe").long("probe").value_name("ADDRESS").help(
+            "Tell over HTTP how the agent is, at 127.0.0.1:9191 or wherever; port 0 takes any \
+                       that is free. Needs a build with --features probe",
+        ));
+    StandardArgs::with_plugins(StandardArgs::augment_args(command), ["store", "etcd"])
+}
+
+fn address(text: &str) -> Result<SocketAddr, clap::Error> {
+    if cfg!(not(feature = "probe")) {
+        return Err(refused(
+            "there are no probes in this build: rebuild with --features probe",
+        ));
     }
+    text.parse().map_err(|_| {
+        refused(&format!(
+            "{text:?} is no address: it needs an IP address and a port"
+        ))
+    })
+}
+
+fn refused(why: &str) -> clap::Error {
+    clap::Error::raw(ErrorKind::ValueValidation, format!("{why}\n"))
 }

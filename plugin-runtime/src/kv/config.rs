@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use keyval::{Connector, Memory, MemoryConfig, MemoryConnector, MemoryOptions, Result};
-use keyval_config::duration;
-use serde::Deserialize;
+use keyval_config::{Findings, HumanDuration, Validate, duration, schemars};
+use serde::{Deserialize, Serialize};
 
 /// The in-memory store as a backend that YAML configures.
 #[derive(Clone, Copy, Debug)]
@@ -21,21 +21,29 @@ pub struct MemoryBackend;
 /// assert_eq!(settings.max_txn_ops, 128);
 /// # Ok::<_, keyval_config::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, schemars::JsonSchema)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(
+    crate = "keyval_config::schemars",
+    description = "The settings of the in-memory store."
+)]
 #[non_exhaustive]
 pub struct MemorySettings {
     /// The most operations in each list of a transaction; 128 by default.
+    #[schemars(range(min = 1))]
     pub max_txn_ops: usize,
     /// The most bytes of keys and values in one write; 1572864 (1.5 MiB) by default.
+    #[schemars(range(min = 1))]
     pub max_request_bytes: usize,
     /// The least TTL of a lease, to which a shorter one is raised; 2s by default.
     #[serde(with = "duration")]
+    #[schemars(with = "HumanDuration")]
     pub min_ttl: Duration,
     /// How many revisions of history to keep at least; all by default.
     pub retain_revisions: Option<u64>,
     /// How long to keep history at least; for ever by default.
     #[serde(with = "duration::option")]
+    #[schemars(with = "Option<HumanDuration>")]
     pub retain_for: Option<Duration>,
 }
 
@@ -48,6 +56,19 @@ impl Default for MemorySettings {
             min_ttl: options.min_ttl,
             retain_revisions: options.retain_revisions,
             retain_for: options.retain_for,
+        }
+    }
+}
+
+impl Validate for MemorySettings {
+    fn validate(&self, findings: &mut Findings) {
+        for (key, zero) in [
+            ("max-txn-ops", self.max_txn_ops == 0),
+            ("max-request-bytes", self.max_request_bytes == 0),
+        ] {
+            if zero {
+                findings.refuse(key, "is 0: give it a size or leave it out");
+            }
         }
     }
 }

@@ -1,15 +1,17 @@
 //! A store handle that is older than its connection.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use keyval::recipes::Session;
 use keyval::{
-    Broker, Capabilities, ChangeStream, DeleteOptions, DeleteReply, Entry, GetOptions, Key,
-    KeyRange, LeaseGrant, LeaseId, LeaseStatus, Leases, ListOptions, Listing, PutOptions, PutReply,
-    Result, Txn, TxnReply, WatchOptions, Watcher,
+    BoxError, Broker, Capabilities, ChangeStream, Connection, DeleteOptions, DeleteReply, Entry,
+    GetOptions, Key, KeyRange, LeaseGrant, LeaseId, LeaseStatus, Leases, ListOptions, Listing,
+    Prefix, PutOptions, PutReply, Result, Txn, TxnReply, WatchOptions, Watcher,
 };
 
 use super::link::{Link, WaitPolicy};
@@ -60,6 +62,120 @@ impl KvHandle {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.link.present().is_some()
+    }
+
+    /// The state of the connection, now and from now on: not connected yet, connected, disconnected
+    /// with the cause and since when, closed.
+    ///
+    /// A backend that has a connection tells as it happens, and counts outages too short to be seen.
+    /// Of one that has none, it is what the checks for the plugin's status find, every 5 s.
+    ///
+    /// # Examples
+    /// ```
+    /// use plugin_runtime::{ConfigDir, Host, KvPlugin, MemoryBackend};
+    ///
+    /// # tokio_test::block_on(async {
+    /// let mut host = Host::new(ConfigDir::new("config"));
+    /// let store = host.add(KvPlugin::<MemoryBackend>::named("store"));
+    /// let connection = store.connection();
+    /// assert_eq!(connection.state().to_string(), "not connected yet");
+    /// host.run(async move {
+    ///     let state = connection.wait_for(|state| state.is_connected()).await;
+    ///     assert_eq!(state.expect("not closed yet").to_string(), "connected to memory");
+    /// })
+    /// .await?;
+    /// # Ok::<_, plugin_runtime::Error>(()) }).unwrap();
+    /// ```
+    pub fn connection(&self) -> Connection {
+        self.link.connection()
+    }
+
+    /// Does something at each connection: the first one and every one after an outage; at once, if
+    /// the store is connected.
+    ///
+    /// What was asked for first is done first, and each is waited for, up to 30 s. A failure, a
+    /// panic included, makes the plugin's state degraded, with the name and the cause, until the
+    /// same succeeds at a later connection; it ends nothing else. If the connection is lost and
+    /// back meanwhile, all of it is done once more. What is done holds until the plugin is closed.
+    ///
+    /// # Examples
+    /// ```
+    /// use keyval::BrokerExt;
+    /// use plugin_runtime::{ConfigDir, Host, KvPlugin, MemoryBackend};
+    ///
+    /// # tokio_test::block_on(async {
+    /// let mut host = Host::new(ConfigDir::new("config"));
+    /// let store = host.add(KvPlugin::<MemoryBackend>::named("store"));
+    /// let (tell, told) = tokio::sync::watch::channel(false);
+    /// store.on_connect("greet", {
+    ///     let store = store.clone();
+    ///     move || {
+    ///         let (store, tell) = (store.clone(), tell.clone());
+    ///         async move {
+    ///             store.put("greeting", "hello").await?;
+    ///             tell.send_replace(true);
+    ///             Ok(())
+    ///         }
+    ///     }
+    /// });
+    /// let mut told = told;
+    /// host.run(async move {
+    ///     told.wait_for(|done| *done).await.expect("it is connected");
+    /// })
+    /// .await?;
+    /// # Ok::<_, plugin_runtime::Error>(()) }).unwrap();
+    /// ```
+    #[doc(alias = "OnConnect")]
+    pub fn on_connect<F>(
+        &self,
+        name: impl Into<Arc<str>>,
+        hook: impl Fn() -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = std::result::Result<(), BoxError>> + Send + 'static,
+    {
+        let hook = Arc::new(move || Box::pin(hook()) as _);
+        self.link.hooks.add(name.into(), hook);
+    }
+
+    /// The session of this scope, for keys that live as long as the program and its connection, and
+    /// for locks and elections; the whole store is the scope `""`.
+    ///
+    /// Whoever asks for the same scope gets the same session, opened for the first of them with the
+    /// TTL of the settings (`session-ttl`; 5 s by default). After an outage that outlasts the TTL
+    /// the session puts its keys again. It ends with the plugin, and its keys at once with it.
+    ///
+    /// # Errors
+    /// Those of [`Session::open_opts`], and of any operation before the connection.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, a lease may have been granted; it ends by itself.
+    ///
+    /// # Examples
+    /// ```
+    /// use keyval::recipes::Election;
+    /// use plugin_runtime::{ConfigDir, Host, KvPlugin, MemoryBackend};
+    ///
+    /// # tokio_test::block_on(async {
+    /// let mut host = Host::new(ConfigDir::new("config"));
+    /// let store = host.add(KvPlugin::<MemoryBackend>::named("store"));
+    /// let work = async move {
+    ///     let session = store.session("agents/").await?;
+    ///     session.put("1/address", "10.0.0.7").await?; // gone when this agent is
+    ///     let leadership = Election::new(&session, "leader").campaign("1").await?;
+    ///     leadership.resign().await
+    /// };
+    /// host.run(async { assert!(work.await.expect("the store works")) }).await?;
+    /// # Ok::<_, plugin_runtime::Error>(()) }).unwrap();
+    /// ```
+    #[doc(alias("WithClientLifetimeTTL", "CampaignInElection"))]
+    pub async fn session(&self, scope: impl Into<Prefix>) -> Result<Session> {
+        self.link.session(scope.into(), self.wait).await
+    }
+
+    /// Whether plugins are to resync after each outage, as the settings say once they were read.
+    pub(crate) fn resyncs_after_reconnect(&self) -> bool {
+        let hosting = self.link.hosting();
+        hosting.is_some_and(|hosting| hosting.resync_after_reconnect)
     }
 }
 

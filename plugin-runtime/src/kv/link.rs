@@ -5,9 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use keyval::{Error, ManagedStore, Outcome, Result};
-use tokio::sync::watch;
+use keyval::recipes::Session;
+use keyval::{
+    Connection, ConnectionReporter, ConnectionState, EndpointFailure, Error, Hosting, ManagedStore,
+    Outcome, Prefix, Result,
+};
 use tokio::time::timeout;
+
+use super::complaints::Complaints;
+use super::hooks::Hooks;
+use super::sessions::Sessions;
 
 /// What an operation does while there is no connection yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +22,8 @@ use tokio::time::timeout;
 pub enum WaitPolicy {
     /// Waits for it, but no longer than this; up to 5 s by default.
     UpTo(Duration),
+    /// Waits for it however long that takes: until the plugin is closed at the latest.
+    UntilConnected,
     /// Fails at once.
     FailFast,
 }
@@ -25,23 +34,20 @@ impl Default for WaitPolicy {
     }
 }
 
-/// One connection in its life: awaited, there, closed.
+/// One connection in its life: awaited, there, closed; and what its handles leave with it.
 pub(crate) struct Link {
     plugin: Arc<str>,
     /// Set once; read without waiting by every operation.
     store: OnceLock<Arc<dyn ManagedStore>>,
+    /// Why there will never be one.
+    failure: OnceLock<Arc<str>>,
     closed: AtomicBool,
-    phase: watch::Sender<Phase>,
-}
-
-#[derive(Clone)]
-enum Phase {
-    /// Not yet there.
-    Awaited,
-    /// There, or it was.
-    Settled,
-    /// It will never be there, for this reason.
-    Failed(Arc<str>),
+    connection: ConnectionReporter,
+    /// Known once the settings were read.
+    hosting: OnceLock<Hosting>,
+    pub(crate) hooks: Hooks,
+    pub(crate) complaints: Complaints,
+    sessions: Sessions,
 }
 
 impl Link {
@@ -49,34 +55,92 @@ impl Link {
         Self {
             plugin: plugin.into(),
             store: OnceLock::new(),
+            failure: OnceLock::new(),
             closed: AtomicBool::new(false),
-            phase: watch::Sender::new(Phase::Awaited),
+            connection: ConnectionReporter::connecting(),
+            hosting: OnceLock::new(),
+            hooks: Hooks::default(),
+            complaints: Complaints::default(),
+            sessions: Sessions::default(),
         }
     }
 
     /// The connection is there: whoever waits goes on.
-    pub(crate) fn connect(&self, store: Arc<dyn ManagedStore>) {
+    pub(crate) fn connect(&self, store: &Arc<dyn ManagedStore>) {
         // A second connection would come from a second `init`, which no host does.
-        if self.store.set(store).is_ok() {
-            self.phase.send_replace(Phase::Settled);
+        if self.store.set(Arc::clone(store)).is_err() {
+            return;
         }
+        match store.connection() {
+            Some(connection) => self.tell(connection.state()),
+            None => self.connection.connected(store.to_string()),
+        }
+    }
+
+    /// An attempt to connect has failed; others follow.
+    pub(crate) fn not_yet(&self, error: &Error) {
+        self.connection.disconnected(vec![self.because(error)]);
     }
 
     /// There will be no connection: whoever waits fails.
     pub(crate) fn fail(&self, cause: &str) {
-        self.phase.send_replace(Phase::Failed(cause.into()));
+        // The first cause is the one that counts.
+        let _ = self.failure.set(cause.into());
+        self.connection.closed();
     }
 
     /// From now on every operation fails with [`Error::Closed`].
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        self.phase.send_if_modified(|phase| {
-            let awaited = matches!(phase, Phase::Awaited);
-            if awaited {
-                *phase = Phase::Settled;
-            }
-            awaited
-        });
+        self.connection.closed();
+        self.hooks.clear();
+    }
+
+    /// Tells the state of the connection, as the store tells it.
+    pub(crate) fn tell(&self, state: ConnectionState) {
+        self.connection.relay(state);
+    }
+
+    /// Tells the state of the connection as a call has found it, where the store tells none.
+    pub(crate) fn found(&self, answered: Result<(), &Error>) {
+        let store = match self.store.get() {
+            Some(store) if store.connection().is_none() => store.to_string(),
+            _ => return,
+        };
+        match answered {
+            Ok(()) => self.connection.connected(store),
+            Err(error) => self.connection.disconnected(vec![self.because(error)]),
+        }
+    }
+
+    /// The state of the connection, now and from now on.
+    pub(crate) fn connection(&self) -> Connection {
+        self.connection.subscribe()
+    }
+
+    /// What the settings say to the host, once they were read.
+    pub(crate) fn hosting(&self) -> Option<&Hosting> {
+        self.hosting.get()
+    }
+
+    pub(crate) fn set_hosting(&self, hosting: Hosting) {
+        // As for the store: there is one `init`.
+        let _ = self.hosting.set(hosting);
+    }
+
+    /// The session of this scope.
+    pub(crate) async fn session(&self, scope: Prefix, wait: WaitPolicy) -> Result<Session> {
+        let store = Arc::clone(self.store(wait).await?);
+        let ttl = self.hosting().cloned().unwrap_or_default().session_ttl;
+        self.sessions
+            .get(store, scope, ttl)
+            .await?
+            .ok_or_else(|| self.is_closed())
+    }
+
+    /// Ends the sessions, so that their keys go now and not with their TTL.
+    pub(crate) async fn end_sessions(&self) -> Result<()> {
+        self.sessions.close().await
     }
 
     /// The store, if it is connected and not closed.
@@ -96,33 +160,45 @@ impl Link {
         if let Some(store) = self.settled()? {
             return Ok(store);
         }
-        if let WaitPolicy::UpTo(limit) = wait {
-            let mut phase = self.phase.subscribe();
-            let settled = phase.wait_for(|phase| !matches!(phase, Phase::Awaited));
-            // The sender lives in self, so that only time can end this otherwise.
-            let _ = timeout(limit, settled).await;
-            if let Some(store) = self.settled()? {
-                return Ok(store);
+        let connection = self.connection();
+        let settled =
+            connection.wait_for(|state| !matches!(state, ConnectionState::Connecting { .. }));
+        let waited = match wait {
+            WaitPolicy::UpTo(limit) => {
+                // Only the store that is there by then counts.
+                let _ = timeout(limit, settled).await;
+                format!("it is not connected after {limit:?}")
             }
-        }
-        Err(self.unavailable(match wait {
-            WaitPolicy::UpTo(limit) => format!("it is not connected after {limit:?}"),
+            WaitPolicy::UntilConnected => {
+                settled.await;
+                "it is not connected".into()
+            }
             WaitPolicy::FailFast => "it is not connected yet".into(),
-        }))
+        };
+        if let Some(store) = self.settled()? {
+            return Ok(store);
+        }
+        let causes = connection.state().causes().to_vec();
+        let because = causes.first().map(|failure| format!(": {}", failure.cause));
+        Err(self.unavailable(waited + &because.unwrap_or_default()))
     }
 
     fn settled(&self) -> Result<Option<&Arc<dyn ManagedStore>>> {
         if self.closed.load(Ordering::Acquire) {
-            return Err(Error::Closed {
-                store: format!("the store of plugin {}", self.plugin),
-            });
+            return Err(self.is_closed());
         }
         if let Some(store) = self.store.get() {
             return Ok(Some(store));
         }
-        match &*self.phase.borrow() {
-            Phase::Failed(cause) => Err(self.unavailable(format!("it did not connect: {cause}"))),
-            Phase::Awaited | Phase::Settled => Ok(None),
+        match self.failure.get() {
+            Some(cause) => Err(self.unavailable(format!("it did not connect: {cause}"))),
+            None => Ok(None),
+        }
+    }
+
+    fn is_closed(&self) -> Error {
+        Error::Closed {
+            store: format!("the store of plugin {}", self.plugin),
         }
     }
 
@@ -132,6 +208,10 @@ impl Link {
             format!("plugin {}: {what}", self.plugin),
             Outcome::NotApplied,
         )
+    }
+
+    fn because(&self, error: &Error) -> EndpointFailure {
+        EndpointFailure::new(Arc::clone(&self.plugin), error.to_string())
     }
 }
 
@@ -150,7 +230,7 @@ impl fmt::Debug for Link {
         f.debug_struct("Link")
             .field("plugin", &self.plugin)
             .field("store", &self.store.get())
-            .field("closed", &self.closed)
+            .field("connection", &self.connection)
             .finish_non_exhaustive()
     }
 }

@@ -1,46 +1,55 @@
-//! Opens the store of one backend, from its settings.
+//! How the store of one backend is opened, from its settings.
 
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use keyval::{BoxError, Connector, ManagedStore};
-use keyval_config::{ConfigDir, Origin};
-use serde::de::DeserializeOwned;
+use keyval::{BoxError, Connector, Hosting, ManagedStore};
+use keyval_config::{ConfigDir, Origin, Settings};
 
-/// A store that was opened.
-pub(crate) struct Opened {
-    pub(crate) store: Arc<dyn ManagedStore>,
+/// A store whose settings are read, and that can be connected to.
+pub(crate) struct Prepared {
+    /// Which backend it is, and where, for a line of a log.
+    pub(crate) about: String,
+    /// What the settings say to the host.
+    pub(crate) hosting: Hosting,
     /// Where the settings come from, to be shown in a status.
     pub(crate) origin: String,
+    /// Connects; again after a failure.
+    pub(crate) connect: Box<Connect>,
 }
 
-/// Opens the store of a plugin, whose name it is given.
-pub(crate) type Open =
-    dyn Fn(ConfigDir, Arc<str>) -> BoxFuture<'static, Result<Opened, BoxError>> + Send + Sync;
+pub(crate) type Connect =
+    dyn Fn() -> BoxFuture<'static, keyval::Result<Arc<dyn ManagedStore>>> + Send + Sync;
 
-/// Opens by a connector, with the settings in the file of the plugin.
-pub(crate) fn by_connector<C>(
-    config: ConfigDir,
-    plugin: Arc<str>,
-) -> BoxFuture<'static, Result<Opened, BoxError>>
+/// Reads the settings of a plugin, whose name it is given.
+pub(crate) type Prepare = dyn Fn(&ConfigDir, &str) -> Result<Prepared, BoxError> + Send + Sync;
+
+/// The settings of one connector, in the file of the plugin.
+pub(crate) fn by_connector<C>(config: &ConfigDir, plugin: &str) -> Result<Prepared, BoxError>
 where
     C: Connector,
-    C::Config: DeserializeOwned + Default,
+    C::Config: Settings,
 {
-    Box::pin(async move {
-        let settings = config.load::<C::Config>(&plugin)?;
-        connect::<C>(&settings.value, &settings.origin).await
-    })
+    let settings = config.load_valid::<C::Config>(plugin)?;
+    Ok(prepare::<C>(settings.value, &settings.origin))
 }
 
 /// Connects with these settings.
-pub(crate) async fn connect<C: Connector>(
-    settings: &C::Config,
-    origin: &Origin,
-) -> Result<Opened, BoxError> {
-    let store = C::connect(settings).await?;
-    Ok(Opened {
-        store: Arc::new(store),
+pub(crate) fn prepare<C: Connector>(settings: C::Config, origin: &Origin) -> Prepared {
+    let about = match C::target(&settings) {
+        Some(target) => format!("{} at {target}", C::BACKEND),
+        None => C::BACKEND.to_owned(),
+    };
+    Prepared {
+        about,
+        hosting: C::hosting(&settings),
         origin: origin.to_string(),
-    })
+        connect: Box::new(move || {
+            let settings = settings.clone();
+            Box::pin(async move {
+                let store = C::connect(&settings).await?;
+                Ok(Arc::new(store) as Arc<dyn ManagedStore>)
+            })
+        }),
+    }
 }

@@ -3,28 +3,46 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 
-use keyval::{Connector, Maintenance, ManagedStore};
-use serde::de::DeserializeOwned;
-use tokio::time::{MissedTickBehavior, interval_at, timeout};
+use keyval::{Connector, Hosting, Key, Maintenance, ManagedStore};
+use keyval_config::{ConfigDir, Section, Settings};
 
 use super::backends::Backends;
+use super::compact::auto_compact;
 use super::handle::KvHandle;
+use super::hooks::run_hooks;
 use super::link::{Link, WaitPolicy};
-use super::open::{Open, by_connector};
+use super::open::{Prepare, Prepared, by_connector};
+use super::owner::KvOwner;
+use super::upkeep::{Upkeep, connect, relay, report};
 use crate::context::Context;
 use crate::plugin::{Plugin, PluginResult};
-use crate::status::Reporter;
 
-/// How often the store is asked how it is, and how long it may take to answer.
-const CHECK_EVERY: Duration = Duration::from_secs(5);
-const CHECK_DEADLINE: Duration = Duration::from_secs(3);
+/// The election of the one agent that compacts.
+const COMPACTION_ELECTION: &str = "keyval/auto-compact";
 
 /// A store as a plugin: reads its settings, connects, reports how the store is, closes it.
 ///
 /// `C` is the [`Connector`] of a backend fixed at compile time, or [`Backends`], of which the YAML
 /// file chooses one. The plugin's [`KvHandle`] can be given to others before anything is connected.
+///
+/// # What the settings say to it
+/// These are the keys of cn-infra's `etcd.conf`. For a backend without them, they stand beside the
+/// choice of the backend ([`Backends`]), or the program sets them
+/// ([`with_hosting`](Self::with_hosting)).
+///
+/// - `allow-delayed-start`: `init` does not wait for the store. Attempts to connect follow each
+///   other, ever less often, down to one in each `reconnect-interval`; until one succeeds the
+///   plugin's state is an error with the last cause, and operations wait, or fail at once, as the
+///   [`WaitPolicy`] says. Settings that make no sense still end the agent. Without this key, `init`
+///   fails if the first attempt does.
+/// - `resync-after-reconnect`: a round of resync after each outage; see
+///   [`ResyncPlugin`](crate::ResyncPlugin).
+/// - `auto-compact`: gives up history that is older than this. Of all agents that have it on, one is
+///   elected to do it, under the keys `keyval/auto-compact/` of the store. Only what it has itself
+///   seen to be that old is given up, never the present revision, and up to a tenth more is kept.
+///   It needs the right to compact: the elected agent that has not is degraded, and says so.
+/// - `session-ttl`: for [`KvHandle::session`].
 ///
 /// # Examples
 /// ```
@@ -46,7 +64,10 @@ const CHECK_DEADLINE: Duration = Duration::from_secs(3);
 #[doc(alias("etcd.Plugin", "NewPlugin"))]
 pub struct KvPlugin<C> {
     name: Arc<str>,
-    open: Arc<Open>,
+    section: Section,
+    prepare: Arc<Prepare>,
+    hosting: Box<dyn Fn(&mut Hosting) + Send>,
+    election: Key,
     link: Arc<Link>,
     wait: WaitPolicy,
     backend: PhantomData<fn() -> C>,
@@ -54,33 +75,36 @@ pub struct KvPlugin<C> {
 
 impl<C: Connector> KvPlugin<C>
 where
-    C::Config: DeserializeOwned + Default,
+    C::Config: Settings,
 {
     /// A store of this backend, with its settings in the file of this name: `etcd` reads
     /// `etcd.yaml` or `etcd.conf`, or what `ETCD_CONFIG` names.
     pub fn named(name: impl Into<Arc<str>>) -> Self {
-        Self::new(name.into(), Arc::new(by_connector::<C>))
+        let name = name.into();
+        let section = Section::of::<C::Config>(Arc::clone(&name));
+        Self::new(name, section, Arc::new(by_connector::<C>))
     }
 }
 
 impl KvPlugin<Backends> {
     /// A store of the backend that the file of this name chooses; see [`Backends`].
     pub fn chosen(name: impl Into<Arc<str>>, backends: Backends) -> Self {
-        let backends = Arc::new(backends);
-        let open: Arc<Open> = Arc::new(move |config, plugin| {
-            let backends = Arc::clone(&backends);
-            Box::pin(async move { backends.open(&config, &plugin).await })
-        });
-        Self::new(name.into(), open)
+        let name = name.into();
+        let section = Section::choice(Arc::clone(&name), backends.choice().clone());
+        let prepare = move |config: &_, plugin: &_| backends.prepare(config, plugin);
+        Self::new(name, section, Arc::new(prepare))
     }
 }
 
 impl<C> KvPlugin<C> {
-    fn new(name: Arc<str>, open: Arc<Open>) -> Self {
+    fn new(name: Arc<str>, section: Section, prepare: Arc<Prepare>) -> Self {
         Self {
+            section,
             link: Arc::new(Link::new(&name)),
             name,
-            open,
+            prepare,
+            hosting: Box::new(|_| {}),
+            election: COMPACTION_ELECTION.into(),
             wait: WaitPolicy::default(),
             backend: PhantomData,
         }
@@ -91,6 +115,37 @@ impl<C> KvPlugin<C> {
     pub fn with_wait(mut self, wait: WaitPolicy) -> Self {
         self.wait = wait;
         self
+    }
+
+    /// Changes what the settings say to the host, once they are read.
+    ///
+    /// # Examples
+    /// ```
+    /// use plugin_runtime::{KvPlugin, MemoryBackend};
+    ///
+    /// let plugin = KvPlugin::<MemoryBackend>::named("store")
+    ///     .with_hosting(|hosting| hosting.resync_after_reconnect = true);
+    /// # drop(plugin);
+    /// ```
+    #[must_use]
+    pub fn with_hosting(mut self, change: impl Fn(&mut Hosting) + Send + 'static) -> Self {
+        self.hosting = Box::new(change);
+        self
+    }
+
+    /// Sets the name of the election of the one agent that compacts, which is a prefix in the
+    /// store; `keyval/auto-compact` by default. It has to be the same for all agents of a store,
+    /// and one that they may write.
+    #[must_use]
+    pub fn with_compaction_election(mut self, name: impl Into<Key>) -> Self {
+        self.election = name.into();
+        self
+    }
+
+    /// The rights of the owner of the whole store, which the handle does not have.
+    #[must_use]
+    pub fn owner(&self) -> KvOwner {
+        KvOwner::new(Arc::clone(&self.link), self.wait)
     }
 }
 
@@ -105,34 +160,122 @@ impl<C: 'static> Plugin for KvPlugin<C> {
         KvHandle::new(Arc::clone(&self.link), self.wait)
     }
 
+    fn sections(&self) -> Vec<Section> {
+        vec![self.section.clone()]
+    }
+
+    fn describe(&self, config: &ConfigDir) -> Option<String> {
+        let prepared = (self.prepare)(config, &self.name).ok()?;
+        Some(format!("{}, settings: {}", prepared.about, prepared.origin))
+    }
+
     async fn init(&mut self, cx: &mut Context) -> PluginResult {
-        let opened = (self.open)(cx.config().clone(), Arc::clone(&self.name)).await;
-        let opened = opened.inspect_err(|error| self.link.fail(&error.to_string()))?;
-        tracing::info!(plugin = %self.name, store = %opened.store, settings = opened.origin, "connected");
-        let store = Arc::clone(&opened.store);
-        let settings = format!("settings: {}", opened.origin);
-        self.link.connect(opened.store);
-        check(&*store, cx.status(), &settings).await;
-        let status = cx.status().clone();
-        cx.spawn("check", async move |stop| {
-            let first = tokio::time::Instant::now() + CHECK_EVERY;
-            let mut ticks = interval_at(first, CHECK_EVERY);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-                let check = check(&*store, &status, &settings);
-                stop.run_until_cancelled(check).await;
-            }
+        let prepared = self.prepare(cx);
+        let prepared = prepared.inspect_err(|error| self.link.fail(&error.to_string()))?;
+        let (hosting, begun) = (prepared.hosting.clone(), Begun::new(cx, &self.link));
+        if hosting.allow_delayed_start {
+            cx.status().error("not connected yet");
+            begun.later(prepared);
+        } else {
+            let store = (prepared.connect)().await;
+            let store = store.inspect_err(|error| self.link.fail(&error.to_string()))?;
+            begun.with(store, prepared.origin).await;
+        }
+        let link = Arc::clone(&self.link);
+        cx.spawn("on_connect", async move |stop| {
+            run_hooks(link, stop).await;
             Ok(())
         });
+        if !hosting.auto_compact.is_zero() {
+            // Who looks at the election sees which agent it is.
+            let agent = cx
+                .label()
+                .map_or_else(|| Arc::clone(&self.name), |label| label.as_str().into());
+            let link = Arc::clone(&self.link);
+            let (election, keep) = (self.election.clone(), hosting.auto_compact);
+            cx.spawn("auto-compact", async move |stop| {
+                auto_compact(link, agent, election, keep, stop).await;
+                Ok(())
+            });
+        }
         Ok(())
     }
 
     async fn close(&mut self) -> PluginResult {
+        // From now on nobody begins anything; the sessions are ended by the store itself.
         self.link.close();
+        let ended = self.link.end_sessions().await;
         if let Some(store) = self.link.connected() {
             store.close().await?;
         }
-        Ok(())
+        Ok(ended?)
+    }
+}
+
+impl<C> KvPlugin<C> {
+    /// Reads the settings, and refuses what makes no sense.
+    fn prepare(&self, cx: &Context) -> Result<Prepared, keyval::BoxError> {
+        let mut prepared = (self.prepare)(cx.config(), &self.name)?;
+        (self.hosting)(&mut prepared.hosting);
+        prepared.hosting.check()?;
+        self.link.set_hosting(prepared.hosting.clone());
+        Ok(prepared)
+    }
+}
+
+/// A plugin on its way up.
+#[derive(Clone)]
+struct Begun {
+    cx: Context,
+    link: Arc<Link>,
+}
+
+impl Begun {
+    fn new(cx: &Context, link: &Arc<Link>) -> Self {
+        Self {
+            cx: cx.clone(),
+            link: Arc::clone(link),
+        }
+    }
+
+    /// Connects in a task.
+    fn later(self, prepared: Prepared) {
+        let begun = self.clone();
+        self.cx.spawn("connect", async move |stop| {
+            let Prepared {
+                hosting,
+                origin,
+                connect: attempt,
+                ..
+            } = prepared;
+            let (cx, longest) = (&begun.cx, hosting.reconnect_interval);
+            if let Some(store) = connect(cx, &begun.link, &*attempt, longest, &stop).await {
+                begun.with(store, origin).await;
+            }
+            Ok(())
+        });
+    }
+
+    /// Goes on with a store that is connected.
+    async fn with(&self, store: Arc<dyn ManagedStore>, origin: String) {
+        tracing::info!(plugin = self.cx.name(), %store, settings = origin, "connected");
+        self.link.connect(&store);
+        let (link, relayed) = (Arc::clone(&self.link), Arc::clone(&store));
+        self.cx.spawn("connection", async move |stop| {
+            relay(link, relayed, stop).await;
+            Ok(())
+        });
+        let upkeep = Upkeep {
+            cx: self.cx.clone(),
+            link: Arc::clone(&self.link),
+            store,
+            origin,
+        };
+        upkeep.check().await;
+        self.cx.spawn("check", async move |stop| {
+            report(upkeep, stop).await;
+            Ok(())
+        });
     }
 }
 
@@ -150,17 +293,5 @@ impl<C> fmt::Debug for KvPlugin<C> {
             .field("link", &self.link)
             .field("wait", &self.wait)
             .finish_non_exhaustive()
-    }
-}
-
-/// Asks the store how it is and reports it.
-async fn check(store: &dyn ManagedStore, status: &Reporter, settings: &str) {
-    match timeout(CHECK_DEADLINE, store.status()).await {
-        Ok(Ok(told)) if told.problems.is_empty() => {
-            status.ok_with(format!("{}, {settings}", told.version));
-        }
-        Ok(Ok(told)) => status.degraded(told.problems.join("; ")),
-        Ok(Err(error)) => status.error(error.to_string()),
-        Err(_) => status.error(format!("no answer within {CHECK_DEADLINE:?}")),
     }
 }
