@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use keyval::{BrokerExt, Error, Maintenance, Outcome};
+use keyval::{BrokerExt, Connection, ConnectionState, Error, Maintenance, Outcome};
 use keyval_config::Environment;
-use keyval_etcd::{Connection, ConnectionState, EtcdConfig, EtcdStore};
+use keyval_etcd::{EtcdConfig, EtcdStore};
 use keyval_tests::etcd::Etcd;
 use tokio::sync::mpsc;
 use tokio::time::timeout;

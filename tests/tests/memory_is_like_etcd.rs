@@ -198,7 +198,7 @@ fn range(rng: &mut Rng) -> KeyRange {
 /// Mostly the present, sometimes the past, the compacted and the future.
 fn at(rng: &mut Rng, now: u64) -> Option<Revision> {
     match rng.u8(..10) {
-        0 => Some(Revision::new(rng.u64(2..=now))),
+        0 => Some(Revision::new(rng.u64(1..=now))),
         1 | 2 => Some(Revision::new(now - rng.u64(..now.min(20)))),
         3 => Some(Revision::new(now + rng.u64(1..3))),
         _ => None,

@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use keyval::recipes::put_once;
-use keyval::{BrokerExt, KeyRange, Outcome, PutOptions, RetryPolicy, WatchOptions, Watcher};
-use keyval_etcd::ConnectionState;
+use keyval::{
+    BrokerExt, ConnectionState, KeyRange, Outcome, PutOptions, RetryPolicy, WatchOptions, Watcher,
+};
 use keyval_tests::proxy::Way;
 use keyval_tests::simulation::{
     FOUND_OUT, Member, config, connect, moments, seed, simulate, works_again,

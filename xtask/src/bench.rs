@@ -38,6 +38,13 @@ const SUITES: &[Suite] = &[
         etcd: false,
     },
     Suite {
+        name: "proto",
+        package: "keyval-proto",
+        bench: "suite_proto",
+        features: "json",
+        etcd: false,
+    },
+    Suite {
         name: "etcd",
         package: "keyval-tests",
         bench: "suite_etcd",
@@ -313,6 +320,6 @@ memory per key              212  B
     #[test]
     fn an_unknown_suite_is_told_with_those_there_are() {
         let told = bench(&["nonsense".to_owned()]).unwrap_err().to_string();
-        assert_eq!(told, "no suite \"nonsense\"; there is: memory, etcd");
+        assert_eq!(told, "no suite \"nonsense\"; there is: memory, proto, etcd");
     }
 }

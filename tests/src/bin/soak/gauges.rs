@@ -4,10 +4,12 @@ use std::fmt;
 
 use tokio::runtime::Handle;
 
-/// How many descriptors more than after the first round there may be: connections come and go.
-const DESCRIPTORS: usize = 16;
-/// How many tasks more than after the first round there may be.
-const TASKS: usize = 16;
+/// By how much the least number of tasks or descriptors may grow. Each reading finds the stores at
+/// other endpoints, with more or fewer connections that were used lately; the least of many readings
+/// is that of stores that use one endpoint each, and a leak raises it.
+const LEAST: usize = 8;
+/// The same for the few readings of a short run, none of which need be such a one.
+const EARLY_LEAST: usize = 32;
 /// How much memory may grow by chance, in KiB: a check holds a whole round, and what it gives back
 /// stays with the allocator.
 const NOISE: u64 = 8 * 1024;
@@ -56,35 +58,66 @@ impl fmt::Display for Gauges {
 
 /// What grew over these readings, one a minute; the first is that of the warm-up.
 pub(crate) fn grown(readings: &[Gauges]) -> Vec<String> {
-    let [first, .., last] = readings else {
+    if readings.len() < 2 {
         return Vec::new();
-    };
+    }
     let mut grown = Vec::new();
-    if last.tasks > first.tasks + TASKS {
-        grown.push(format!("tasks grew from {} to {}", first.tasks, last.tasks));
-    }
-    if last.descriptors > first.descriptors + DESCRIPTORS {
-        grown.push(format!(
-            "descriptors grew from {} to {}",
-            first.descriptors, last.descriptors
-        ));
-    }
+    let long = readings.len() >= LONG;
     // Buffers and the allocator settle within the first third.
     let settled = &readings[readings.len() / 3..];
     let (early, late) = settled.split_at(settled.len() / 2);
+    let slack = if long { LEAST } else { EARLY_LEAST };
+    let least = |part: &[Gauges], count: fn(&Gauges) -> usize| part.iter().map(count).min();
+    for (what, count) in [
+        ("tasks", (|reading| reading.tasks) as fn(&Gauges) -> usize),
+        ("descriptors", |reading| reading.descriptors),
+    ] {
+        let before = least(early, count).unwrap_or(0);
+        let now = least(late, count).unwrap_or(0);
+        if now > before + slack {
+            grown.push(format!("{what} grew from {before} to {now}"));
+        }
+    }
     let mean = |part: &[Gauges]| {
         let sum: u64 = part.iter().map(|reading| reading.memory).sum();
         sum / part.len().max(1) as u64
     };
     let minutes = readings.len() as u64;
     let (early, late) = (mean(early), mean(late));
-    let noise = if readings.len() < LONG {
-        EARLY_NOISE
-    } else {
-        NOISE
-    };
+    let noise = if long { NOISE } else { EARLY_NOISE };
     if late > early + noise + SLOPE * minutes / 10 {
         grown.push(format!("memory grew from {early} KiB to {late} KiB"));
     }
     grown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Gauges, grown};
+
+    fn readings(tasks: impl IntoIterator<Item = usize>) -> Vec<Gauges> {
+        let reading = |tasks| Gauges {
+            memory: 80 * 1024,
+            tasks,
+            descriptors: 52,
+        };
+        tasks.into_iter().map(reading).collect()
+    }
+
+    #[test]
+    fn connections_that_come_and_go_are_no_growth() {
+        let swings = [72, 81, 80, 72, 78, 88, 91, 76, 72, 92];
+        assert!(grown(&readings(swings)).is_empty());
+    }
+
+    #[test]
+    fn one_task_more_in_each_minute_is_found_out_in_half_an_hour() {
+        let leak = (0..30).map(|minute| 72 + minute + (minute % 3) * 8);
+        assert_eq!(grown(&readings(leak)), ["tasks grew from 84 to 93"]);
+    }
+
+    #[test]
+    fn many_tasks_more_are_found_out_at_once() {
+        assert_eq!(grown(&readings([72, 120])), ["tasks grew from 72 to 120"]);
+    }
 }
