@@ -46,14 +46,15 @@ impl Broker for EtcdStore {
     async fn put_opts(&self, key: &Key, value: Bytes, options: PutOptions) -> Result<PutReply> {
         options.check(key, &value)?;
         if options.only_if.is_some() {
-            return self.put_if(key, value, options).await;
+            // Boxed, as all that is rare, to keep a plain put small.
+            return Box::pin(self.put_if(key, value, options)).await;
         }
         let (size, limit) = (key.len() + value.len(), self.max_request_bytes());
         if size > limit {
             return Err(Error::TooLarge { size, limit });
         }
         let granted = match options.lifetime {
-            Lifetime::Ttl(ttl) => Some(lease::grant(&self.client, ttl).await?.id),
+            Lifetime::Ttl(ttl) => Some(Box::pin(lease::grant(&self.client, ttl)).await?.id),
             _ => None,
         };
         let named = match options.lifetime {
@@ -77,7 +78,7 @@ impl Broker for EtcdStore {
             }
             Err(error) => {
                 if error.outcome() == Outcome::NotApplied {
-                    lease::give_back(&self.client, granted).await;
+                    Box::pin(lease::give_back(&self.client, granted)).await;
                 }
                 Err(error)
             }

@@ -81,7 +81,8 @@ impl Access {
         match &self.login {
             // Boxed, to keep the calls small of those who do not log in.
             Some(login) => Box::pin(login.send(auth, send)).await,
-            None => send().await,
+            // Boxed, as the future of a stub is large, and would be copied at every step to here.
+            None => Box::pin(send()).await,
         }
     }
 

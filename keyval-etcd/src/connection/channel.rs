@@ -11,7 +11,8 @@ use http::header::{HeaderValue, USER_AGENT};
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
 use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::rt::Executor;
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -27,7 +28,19 @@ const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("keyval-etcd/", env!("CARGO_PKG_VERSION")));
 
 /// How a connection speaks HTTP/2.
-pub(crate) type Http2 = Builder<TokioExecutor>;
+pub(crate) type Http2 = Builder<Spawner>;
+
+/// Spawns the tasks of connections and requests.
+///
+/// Boxed, as the future of a request is large, and a task moves it several times before it runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spawner;
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
+    fn execute(&self, future: F) {
+        tokio::spawn(Box::pin(future));
+    }
+}
 
 /// The connection to one endpoint, which is opened when it is first used, and anew when it is used
 /// after its end. Clones share it.

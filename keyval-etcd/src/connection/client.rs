@@ -1,6 +1,7 @@
 //! The one way in which every call is made.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -272,7 +273,7 @@ impl Client {
         F: Future<Output = StubResult<T>> + Send,
     {
         let begun = Instant::now();
-        let attempt = async {
+        let attempt = pin!(async {
             if !call.repeatable && !node.health.is_up() {
                 // A write that waits for a connection could not be told from one that was sent.
                 let within = self.pool.dial_timeout.min(until - begun);
@@ -287,12 +288,13 @@ impl Client {
                     }
                 }
             }
-            match timeout_at(until, node.send(|| send(node))).await {
+            let sent = pin!(node.send(|| send(node)));
+            match timeout_at(until, sent).await {
                 Ok(Ok(reply)) => Ok(reply),
                 Ok(Err(failure)) => Err(Failure::Failed(failure)),
                 Err(_) => Err(Failure::Silent(begun.elapsed())),
             }
-        };
+        });
         match self.closing().run_until_cancelled(attempt).await {
             Some(attempted) => Ok(attempted),
             None => Err(self.closed_under(call)),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -17,6 +17,10 @@ use crate::connection::health::Health;
 use crate::connection::opener::Open;
 use crate::connection::wire::Wire;
 use crate::tls::Tls;
+
+/// How many bytes are gathered before they are written: the transport's own buffer and a whole frame
+/// of HTTP/2, with its head, behind it.
+const GATHERED: usize = 40 << 10;
 
 /// Opens the connections of one channel, one after the other.
 #[derive(Clone)]
@@ -90,6 +94,7 @@ impl Dialer {
             number: lines.opened(),
             lines,
         });
+        let stream = BufWriter::with_capacity(GATHERED, stream);
         Ok(Line { stream, ending })
     }
 
@@ -137,8 +142,11 @@ fn saying(what: &str, error: &io::Error) -> io::Error {
 }
 
 /// An open connection, whose end is noticed.
+///
+/// What is written between two flushes goes out at once: the transport then writes all requests that
+/// are there with one call of the system, where it would spend one on each.
 pub(crate) struct Line {
-    stream: Wire,
+    stream: BufWriter<Wire>,
     /// Never read: it tells when it is dropped.
     #[expect(dead_code, reason = "its drop is its use")]
     ending: Option<Ending>,
@@ -180,17 +188,5 @@ impl AsyncWrite for Line {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

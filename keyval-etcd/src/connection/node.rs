@@ -11,14 +11,14 @@ use etcd_client::{
 };
 use http::Uri;
 use http::uri::{Authority, Scheme};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use keyval::{EndpointFailure, Error, Outcome, Result};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use crate::config::EtcdConfig;
 use crate::connection::access::Access;
-use crate::connection::channel::{Channel, Http2};
+use crate::connection::channel::{Channel, Http2, Spawner};
 use crate::connection::dial::{Dialer, Lines};
 use crate::connection::endpoint::Endpoint;
 use crate::connection::health::Health;
@@ -81,7 +81,7 @@ impl Node {
             within: config.dial_timeout,
             lines,
         };
-        let mut http2 = Http2::new(TokioExecutor::new());
+        let mut http2 = Http2::new(Spawner);
         http2
             .timer(TokioTimer::new())
             .keep_alive_interval(config.keepalive_time)

@@ -96,27 +96,6 @@ impl AsyncWrite for Wire {
         Poll::Ready(self.noted(done))
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let done = match &mut *self {
-            Self::Plain { stream, .. } => ready!(Pin::new(stream).poll_write_vectored(cx, buffers)),
-            Self::Tls(stream) => ready!(Pin::new(stream).poll_write_vectored(cx, buffers)),
-            Self::Given(stream) => ready!(Pin::new(stream).poll_write_vectored(cx, buffers)),
-        };
-        Poll::Ready(self.noted(done))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain { stream, .. } => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-            Self::Given(stream) => stream.is_write_vectored(),
-        }
-    }
-
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain { stream, .. } => Pin::new(stream).poll_flush(cx),
