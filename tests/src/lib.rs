@@ -1,6 +1,7 @@
 //! Real servers for the tests of this workspace.
 
 pub mod auth;
+pub mod black_hole;
 pub mod certificates;
 pub mod cluster;
 pub mod etcd;

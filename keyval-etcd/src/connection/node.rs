@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 use crate::config::EtcdConfig;
 use crate::connection::access::Access;
 use crate::connection::channel::{Channel, Http2};
-use crate::connection::dial::{Dialer, Lines};
+use crate::connection::dial::{Dialer, Lines, no_connection};
 use crate::connection::endpoint::Endpoint;
 use crate::connection::health::Health;
 use crate::connection::wire::WORDLESS;
@@ -193,10 +193,25 @@ impl Node {
                 format!("{WORDLESS}: {}", error::words(&failure))
             }
             Ok(Err(failure)) => error::words(&failure),
-            Err(_) => format!("no answer within {within:?}"),
+            Err(_) => self.silence(within),
         };
         self.health.failed(&cause);
         Err(cause.into())
+    }
+
+    /// Whether there is no connection to it yet, so that nothing of a call can have been sent.
+    pub(crate) fn is_out_of_reach(&self) -> bool {
+        let line = self.line.as_ref();
+        line.is_some_and(|line| !line.channel.is_open())
+    }
+
+    /// What to tell of it when nothing came of a call within this time.
+    pub(crate) fn silence(&self, within: Duration) -> String {
+        if self.is_out_of_reach() {
+            no_connection(within)
+        } else {
+            format!("no answer within {within:?}")
+        }
     }
 
     /// Waits until it is up, if need be by asking it; what many ask at a time is asked once.
