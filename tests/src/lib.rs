@@ -9,6 +9,7 @@ pub mod fake;
 mod find;
 mod http;
 pub mod known;
+pub mod name_server;
 mod process;
 pub mod proxied;
 pub mod proxy;
