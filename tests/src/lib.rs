@@ -6,6 +6,7 @@ pub mod certificates;
 pub mod cluster;
 pub mod etcd;
 pub mod fake;
+pub mod figures;
 mod find;
 mod http;
 pub mod known;

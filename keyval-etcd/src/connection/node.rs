@@ -70,7 +70,8 @@ impl Node {
         access: &Access,
     ) -> Result<Self> {
         let endpoint = Arc::new(endpoint.over(access.scheme()));
-        let health = Arc::new(Health::unknown());
+        let name: Arc<str> = endpoint.to_string().into();
+        let health = Arc::new(Health::unknown(name.clone()));
         let lines = Arc::new(Lines::new(health.clone()));
         let wordless = Arc::new(AtomicBool::new(false));
         let dialer = |lines| Dialer {
@@ -105,7 +106,7 @@ impl Node {
         let stubs = stub(channel.clone(), ConnectOptions::new()).await?;
         let options = ConnectOptions::new().with_require_leader(true);
         let watches = stub(access.authorize(watches), options).await?;
-        let mut node = Self::over(endpoint.to_string().into(), &stubs, &watches);
+        let mut node = Self::over(name, &stubs, &watches);
         node.access = access.clone();
         node.wordless = wordless.clone();
         node.channel = Some(channel);
@@ -120,6 +121,7 @@ impl Node {
     /// An endpoint of this name behind stubs that were made elsewhere.
     pub(crate) fn over(name: Arc<str>, calls: &Stub, watches: &Stub) -> Self {
         Self {
+            health: Arc::new(Health::unknown(name.clone())),
             endpoint: name,
             channel: None,
             kv: calls.kv_client().max_decoding_message_size(usize::MAX),
@@ -130,7 +132,6 @@ impl Node {
             auth: calls.auth_client(),
             access: Access::default(),
             wordless: Arc::default(),
-            health: Arc::new(Health::unknown()),
             line: None,
             asked: Mutex::new(None),
         }
