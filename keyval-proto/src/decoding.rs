@@ -1,5 +1,6 @@
 //! Streams of raw items, decoded as they pass.
 
+use std::any::type_name;
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -12,6 +13,8 @@ use keyval::{
 
 use crate::codec::Codec;
 use crate::error::{DecodeError, Decoded};
+
+const FAILURES: &str = "keyval_decode_errors_total";
 
 /// What holds raw values that can be decoded where they are: entries, changes, snapshots, updates and
 /// the replies to puts, deletes and transactions.
@@ -30,11 +33,18 @@ impl Decodable for Entry {
     type Of<T> = Entry<T>;
 
     fn decode<T>(self, codec: &impl Codec<T>) -> Entry<Decoded<T>> {
-        let decoded = codec
-            .decode(self.value.clone())
-            .map_err(|cause| DecodeError::new(self.key.clone(), self.modified, cause));
+        let decoded = codec.decode(self.value.clone()).map_err(|cause| {
+            count_failure::<T>();
+            DecodeError::new(self.key.clone(), self.modified, cause)
+        });
         self.map(|_| decoded)
     }
+}
+
+/// Counts a value that could not be decoded, by what it was to be.
+fn count_failure<T>() {
+    metrics::describe_counter!(FAILURES, "Values that could not be decoded.");
+    metrics::counter!(FAILURES, "type" => type_name::<T>()).increment(1);
 }
 
 /// What consists of entries is decoded entry by entry.

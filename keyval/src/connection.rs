@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::stream::{self, Stream, StreamExt};
+use metrics::SharedString;
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+const RECONNECTS: &str = "keyval_connection_reconnects_total";
 
 /// Whether a store is connected.
 ///
@@ -205,6 +208,9 @@ impl fmt::Debug for Connection {
 
 /// Where a backend tells the state of its connection.
 ///
+/// Each connection that comes back after an outage counts in the metric
+/// `keyval_connection_reconnects_total`, by its endpoint.
+///
 /// Telling waits for nobody. After [`closed`](Self::closed) nothing more is told.
 #[derive(Debug)]
 pub struct ConnectionReporter {
@@ -244,6 +250,9 @@ impl ConnectionReporter {
                 ConnectionState::Connected { .. } | ConnectionState::Closed => return false,
             };
             let endpoint = endpoint.into();
+            if outages > 0 {
+                count_reconnect(&endpoint);
+            }
             *state = ConnectionState::Connected { endpoint, outages };
             true
         });
@@ -286,6 +295,12 @@ impl ConnectionReporter {
     pub fn closed(&self) {
         self.relay(ConnectionState::Closed);
     }
+}
+
+fn count_reconnect(endpoint: &Arc<str>) {
+    metrics::describe_counter!(RECONNECTS, "Connections that came back after an outage.");
+    metrics::counter!(RECONNECTS, "endpoint" => SharedString::from(Arc::clone(endpoint)))
+        .increment(1);
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
 //! Real servers for the tests of this workspace.
 
 pub mod auth;
+pub mod black_hole;
 pub mod certificates;
 pub mod cluster;
 pub mod etcd;
 pub mod fake;
+pub mod figures;
 mod find;
 mod http;
 pub mod known;
+pub mod name_server;
 mod process;
 pub mod proxied;
 pub mod proxy;

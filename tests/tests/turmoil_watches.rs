@@ -10,7 +10,7 @@ use keyval::{
     Maintenance, Memory, ResyncCause, Revision, WatchOptions, Watcher,
 };
 use keyval_etcd::EtcdStore;
-use keyval_tests::fake::FakeEtcd;
+use keyval_tests::fake::{FakeEtcd, PASSWORD, USER};
 use keyval_tests::proxy::Way;
 use keyval_tests::replica::{Replica, history, soon};
 use keyval_tests::simulation::{
@@ -341,4 +341,40 @@ async fn compacted_deletion(data: &Memory, key: &str) -> Revision {
     let compacted = data.compact(revision).await;
     compacted.expect("no network lies before it");
     revision
+}
+
+#[test]
+fn a_token_that_ends_at_any_moment_of_an_outage_costs_a_login_and_no_change() {
+    simulate(seed(), |[member]| async move {
+        let server = FakeEtcd::new(VERSION).with_login();
+        member.replace(server.clone());
+        member.crash();
+        sleep(Duration::from_millis(100)).await;
+        member.start();
+        sleep(Duration::from_millis(100)).await;
+        let config = config([&member])
+            .with_login(USER, PASSWORD)
+            .with_plaintext_credentials();
+        let (store, data) = (connect(&config).await, member.data());
+        let replica = replica(&store).await;
+        let first = replica.local().revision();
+        let writer = Writer::start(data.clone());
+        for moment in moments() {
+            let before = server.logins();
+            member.crash();
+            sleep(Duration::from_millis(100)).await;
+            member.start();
+            // While it connects, logs in, opens the watch or receives what it missed.
+            sleep(moment * 3).await;
+            server.end_tokens();
+            let marker = data.put("x/marker", "").await.unwrap();
+            replica.reaches(marker).await;
+            store.put("y", "").await.unwrap();
+            // The token may have ended before it was shown, and the next one after its login.
+            let logins = server.logins() - before;
+            assert!((1..=2).contains(&logins), "{moment:?}: {logins} logins");
+        }
+        drop(writer);
+        is_the_truth(&replica, &data, first).await;
+    });
 }

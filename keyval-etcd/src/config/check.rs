@@ -1,6 +1,7 @@
 //! Which configurations of etcd make no sense, key by key; how keys go together with the endpoints
 //! is the business of `transport.rs`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use keyval::{Error, Result};
@@ -98,16 +99,29 @@ impl EtcdConfig {
     }
 
     fn check_discovery(&self, findings: &mut Findings) {
-        match (&self.discovery_srv, &self.discovery_srv_name) {
-            (None, Some(_)) => findings.refuse(
-                "discovery-srv-name",
-                "is set without discovery-srv: write the domain, too, or leave both out",
-            ),
-            (Some(_), _) if !self.endpoints.is_empty() => {
+        if self.discovery_srv.is_none() {
+            let alone = "is set without discovery-srv: write the domain, too, or leave both out";
+            for (key, value) in [
+                ("discovery-srv-name", &self.discovery_srv_name),
+                ("discovery-srv-server", &self.discovery_srv_server),
+            ] {
+                if value.is_some() {
+                    findings.refuse(key, alone);
+                }
+            }
+        }
+        if let Some(server) = &self.discovery_srv_server
+            && server.parse::<SocketAddr>().is_err()
+        {
+            let message = "is not an IP address with a port: write it as 10.0.0.53:53";
+            findings.refuse("discovery-srv-server", message);
+        }
+        match &self.discovery_srv {
+            Some(_) if !self.endpoints.is_empty() => {
                 let message = "is set, and so are endpoints: keep one of them";
                 findings.refuse("discovery-srv", message);
             }
-            (Some(_), _) if cfg!(not(feature = "srv")) => findings.refuse(
+            Some(_) if cfg!(not(feature = "srv")) => findings.refuse(
                 "discovery-srv",
                 "takes a program that is built with the feature srv of keyval-etcd: build it so, or \
                  write endpoints",
@@ -182,6 +196,11 @@ mod tests {
             ("max-txn-ops: 0", "max-txn-ops"),
             ("max-request-bytes: 0", "max-request-bytes"),
             ("discovery-srv-name: a", "discovery-srv"),
+            ("discovery-srv-server: 127.0.0.1:53", "discovery-srv"),
+            (
+                "{discovery-srv: a, discovery-srv-server: localhost}",
+                "discovery-srv-server",
+            ),
             ("{discovery-srv: a, endpoints: [a:1]}", "endpoints"),
             ("cert-file: /a.pem", "key-file"),
             ("key-file: /a.pem", "cert-file"),

@@ -23,6 +23,7 @@ const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 /// | `endpoints` | see below | the members: `host:port`, `http://host:port` or `https://host:port` |
 /// | `discovery-srv` | none | a domain whose DNS names the members, in place of `endpoints`; with the feature `srv`, see below |
 /// | `discovery-srv-name` | none | a word in the names of these records |
+/// | `discovery-srv-server` | the system's | the name server to ask for them, as `address:port` |
 /// | `dial-timeout` | `1s` | how long connecting to one endpoint may take |
 /// | `operation-timeout` | `3s` | how long one request may take, with any change of endpoint |
 /// | `keepalive-time` | `10s` | after how long a connection in use is asked whether it lives; at least 10 s, as etcd drops clients that ask more often |
@@ -56,7 +57,8 @@ const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 /// members that are reached by TLS, or else `_etcd-client._tcp.example.org` those in plain text; with
 /// `discovery-srv-name: eu` they are `_etcd-client-ssl-eu` and `_etcd-client-eu`. The keys for
 /// encryption say which of them may be used. They are read when connecting begins; `endpoint-sync`
-/// keeps up with the cluster from then on. A certificate is verified for the host that the record
+/// keeps up with the cluster from then on. With `discovery-srv-server: 127.0.0.1:8600` that name server
+/// is asked for the records; the hosts in them are looked up by the system, as all are. A certificate is verified for the host that the record
 /// names: as answers of the DNS can be forged, write `insecure-transport: false`, and a `ca-file` that
 /// trusts nobody else.
 ///
@@ -108,6 +110,10 @@ pub struct EtcdConfig {
     /// A word in the names of these records; none by default.
     #[serde(deserialize_with = "optional::text")]
     pub discovery_srv_name: Option<String>,
+    /// The name server to ask for these records, as an IP address and a port; those of the system by
+    /// default.
+    #[serde(deserialize_with = "optional::text")]
+    pub discovery_srv_server: Option<String>,
     /// How long connecting to one endpoint may take; 1 s by default.
     #[serde(with = "duration")]
     #[schemars(with = "HumanDuration")]
@@ -185,6 +191,7 @@ impl Default for EtcdConfig {
             endpoints: Vec::new(),
             discovery_srv: None,
             discovery_srv_name: None,
+            discovery_srv_server: None,
             dial_timeout: Duration::from_secs(1),
             operation_timeout: Duration::from_secs(3),
             keepalive_time: Duration::from_secs(10),
@@ -327,6 +334,7 @@ impl fmt::Debug for EtcdConfig {
             endpoints,
             discovery_srv,
             discovery_srv_name,
+            discovery_srv_server,
             dial_timeout,
             operation_timeout,
             keepalive_time,
@@ -354,6 +362,7 @@ impl fmt::Debug for EtcdConfig {
             .field("endpoints", &endpoints)
             .field("discovery_srv", discovery_srv)
             .field("discovery_srv_name", discovery_srv_name)
+            .field("discovery_srv_server", discovery_srv_server)
             .field("dial_timeout", dial_timeout)
             .field("operation_timeout", operation_timeout)
             .field("keepalive_time", keepalive_time)

@@ -84,6 +84,11 @@ impl Channel {
         }))
     }
 
+    /// Whether there is a connection, as far as is known.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(&*self.0.state.lock(), State::Open(_))
+    }
+
     /// The open connection, or what to wait for until there is one.
     fn connection(&self) -> Result<SendRequest<Body>, Opening> {
         let mut state = self.0.state.lock();

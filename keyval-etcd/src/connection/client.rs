@@ -283,7 +283,7 @@ impl Client {
                     Ok(Ok(())) => {}
                     Ok(Err(cause)) => return Err(Failure::NotReached(cause)),
                     Err(_) => {
-                        let cause = format!("no answer within {within:?}");
+                        let cause = node.silence(within);
                         return Err(Failure::NotReached(cause.into()));
                     }
                 }
@@ -292,6 +292,10 @@ impl Client {
             match timeout_at(until, sent).await {
                 Ok(Ok(reply)) => Ok(reply),
                 Ok(Err(failure)) => Err(Failure::Failed(failure)),
+                // Only words: a write that may be repeated could have been sent before.
+                Err(_) if !call.writes && node.is_out_of_reach() => {
+                    Err(Failure::NotReached(node.silence(until - begun).into()))
+                }
                 Err(_) => Err(Failure::Silent(begun.elapsed())),
             }
         });

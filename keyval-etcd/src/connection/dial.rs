@@ -87,7 +87,7 @@ impl Dialer {
     pub(crate) async fn dial(&self) -> io::Result<Line> {
         let dialed = timeout(self.within, self.dial_wire()).await;
         let stream = dialed.unwrap_or_else(|_| {
-            let told = format!("no connection within {:?}", self.within);
+            let told = no_connection(self.within);
             Err(io::Error::new(io::ErrorKind::TimedOut, told))
         })?;
         let ending = self.lines.clone().map(|lines| Ending {
@@ -128,13 +128,19 @@ impl Dialer {
                 }
                 Ok(Err(error)) => failure = saying("tcp connect error", &error),
                 Err(_) => {
-                    let told = format!("{address} does not accept within {share:?}");
+                    let told =
+                        format!("connect timed out: {address} does not accept within {share:?}");
                     failure = io::Error::new(io::ErrorKind::TimedOut, told);
                 }
             }
         }
         Err(failure)
     }
+}
+
+/// What is told of a connection that was not there in time.
+pub(crate) fn no_connection(within: Duration) -> String {
+    format!("connect timed out: no connection within {within:?}")
 }
 
 fn saying(what: &str, error: &io::Error) -> io::Error {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use keyval::{Backoff, BackoffPolicy};
+use metrics::SharedString;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -14,6 +15,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Whether an endpoint answers: unknown at first, then up or down.
 pub(crate) struct Health {
+    /// Whose, for the metric.
+    endpoint: Arc<str>,
     /// Apart from the rest, as every call looks at it.
     standing: AtomicU8,
     history: Mutex<History>,
@@ -22,6 +25,7 @@ pub(crate) struct Health {
 const UNKNOWN: u8 = 0;
 const UP: u8 = 1;
 const DOWN: u8 = 2;
+const UP_METRIC: &str = "keyval_endpoint_up";
 
 struct History {
     /// None unless it is down.
@@ -36,8 +40,9 @@ struct Failed {
 
 impl Health {
     /// Of an endpoint that was never asked.
-    pub(crate) fn unknown() -> Self {
+    pub(crate) fn unknown(endpoint: Arc<str>) -> Self {
         Self {
+            endpoint,
             standing: AtomicU8::new(UNKNOWN),
             history: Mutex::new(History {
                 failed: None,
@@ -56,13 +61,13 @@ impl Health {
         let mut history = self.history.lock();
         history.failed = None;
         history.backoff = policy().start();
-        self.standing.store(UP, Ordering::Release);
+        self.stands(UP);
     }
 
     /// Notes why it did not answer.
     pub(crate) fn failed(&self, cause: &str) {
         let mut history = self.history.lock();
-        self.standing.store(DOWN, Ordering::Release);
+        self.stands(DOWN);
         let now = Instant::now();
         let retry_at = match &history.failed {
             // Many calls that meet one failure are one failure.
@@ -73,6 +78,20 @@ impl Health {
             cause: cause.into(),
             retry_at,
         });
+    }
+
+    fn stands(&self, standing: u8) {
+        let before = self.standing.swap(standing, Ordering::AcqRel);
+        if before == standing {
+            return;
+        }
+        metrics::describe_gauge!(
+            UP_METRIC,
+            "How many stores found the endpoint up when they last heard of it."
+        );
+        // Not seen before the endpoint was asked: what is unknown is not down.
+        metrics::gauge!(UP_METRIC, "endpoint" => SharedString::from(self.endpoint.clone()))
+            .increment(f64::from(standing == UP) - f64::from(before == UP));
     }
 
     /// Until when others are to be asked first; none if it may be asked at once.
@@ -92,6 +111,15 @@ impl Health {
     }
 }
 
+/// What a store does not use any more is not up for it.
+impl Drop for Health {
+    fn drop(&mut self) {
+        if self.is_up() {
+            self.stands(DOWN);
+        }
+    }
+}
+
 fn policy() -> BackoffPolicy {
     BackoffPolicy::default()
         .with_initial(FIRST_WAIT)
@@ -108,7 +136,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_endpoint_that_fails_is_avoided_for_a_while_and_forgiven_at_once() {
-        let health = Health::unknown();
+        let health = Health::unknown("a:1".into());
         assert!(!health.is_up());
         assert_eq!(health.avoid_until(Instant::now()), None);
         for _ in 0..20 {
@@ -129,7 +157,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn many_calls_that_meet_one_failure_count_once() {
-        let health = Health::unknown();
+        let health = Health::unknown("a:1".into());
         for _ in 0..1000 {
             health.failed("refused");
         }

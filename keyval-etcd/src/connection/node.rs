@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 use crate::config::EtcdConfig;
 use crate::connection::access::Access;
 use crate::connection::channel::{Channel, Http2, Spawner};
-use crate::connection::dial::{Dialer, Lines};
+use crate::connection::dial::{Dialer, Lines, no_connection};
 use crate::connection::endpoint::Endpoint;
 use crate::connection::health::Health;
 use crate::connection::wire::WORDLESS;
@@ -70,7 +70,8 @@ impl Node {
         access: &Access,
     ) -> Result<Self> {
         let endpoint = Arc::new(endpoint.over(access.scheme()));
-        let health = Arc::new(Health::unknown());
+        let name: Arc<str> = endpoint.to_string().into();
+        let health = Arc::new(Health::unknown(name.clone()));
         let lines = Arc::new(Lines::new(health.clone()));
         let wordless = Arc::new(AtomicBool::new(false));
         let dialer = |lines| Dialer {
@@ -105,7 +106,7 @@ impl Node {
         let stubs = stub(channel.clone(), ConnectOptions::new()).await?;
         let options = ConnectOptions::new().with_require_leader(true);
         let watches = stub(access.authorize(watches), options).await?;
-        let mut node = Self::over(endpoint.to_string().into(), &stubs, &watches);
+        let mut node = Self::over(name, &stubs, &watches);
         node.access = access.clone();
         node.wordless = wordless.clone();
         node.channel = Some(channel);
@@ -120,6 +121,7 @@ impl Node {
     /// An endpoint of this name behind stubs that were made elsewhere.
     pub(crate) fn over(name: Arc<str>, calls: &Stub, watches: &Stub) -> Self {
         Self {
+            health: Arc::new(Health::unknown(name.clone())),
             endpoint: name,
             channel: None,
             kv: calls.kv_client().max_decoding_message_size(usize::MAX),
@@ -130,7 +132,6 @@ impl Node {
             auth: calls.auth_client(),
             access: Access::default(),
             wordless: Arc::default(),
-            health: Arc::new(Health::unknown()),
             line: None,
             asked: Mutex::new(None),
         }
@@ -193,10 +194,25 @@ impl Node {
                 format!("{WORDLESS}: {}", error::words(&failure))
             }
             Ok(Err(failure)) => error::words(&failure),
-            Err(_) => format!("no answer within {within:?}"),
+            Err(_) => self.silence(within),
         };
         self.health.failed(&cause);
         Err(cause.into())
+    }
+
+    /// Whether there is no connection to it yet, so that nothing of a call can have been sent.
+    pub(crate) fn is_out_of_reach(&self) -> bool {
+        let line = self.line.as_ref();
+        line.is_some_and(|line| !line.channel.is_open())
+    }
+
+    /// What to tell of it when nothing came of a call within this time.
+    pub(crate) fn silence(&self, within: Duration) -> String {
+        if self.is_out_of_reach() {
+            no_connection(within)
+        } else {
+            format!("no answer within {within:?}")
+        }
     }
 
     /// Waits until it is up, if need be by asking it; what many ask at a time is asked once.

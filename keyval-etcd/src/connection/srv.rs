@@ -1,17 +1,21 @@
 //! Endpoints from the SRV records of a domain.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
 use hickory_resolver::proto::rr::rdata::SRV;
-use hickory_resolver::{ConnectionProvider, Resolver, ResolverBuilder, TokioResolver};
+use hickory_resolver::{Resolver, TokioResolver};
 use keyval::{Error, Outcome, Result};
 use tokio::time::timeout;
 
 use crate::config::{EtcdConfig, Transport};
 
-/// Asks the system's name servers for the endpoints of this domain, as URLs, in the order in which
-/// they are to be tried.
+/// Asks the name servers for the endpoints of this domain, as URLs, in the order in which they are to
+/// be tried.
 ///
 /// # Errors
 /// [`Error::Unavailable`], with the name of each record that there is not, if there is none.
@@ -19,25 +23,16 @@ use crate::config::{EtcdConfig, Transport};
 /// # Cancel safety
 /// Dropping the future asks for nothing more.
 pub(crate) async fn discover(domain: &str, config: &EtcdConfig) -> Result<Vec<String>> {
-    let resolver = TokioResolver::builder_tokio().and_then(ResolverBuilder::build);
-    let resolver = resolver.map_err(|why| {
+    let resolver = resolver(config.discovery_srv_server.as_deref()).map_err(|why| {
         Error::unavailable(
             format!("the name servers of this system are not known: {why}"),
             Outcome::NotApplied,
         )
     })?;
-    discover_by(&resolver, domain, config).await
-}
-
-async fn discover_by<P: ConnectionProvider>(
-    resolver: &Resolver<P>,
-    domain: &str,
-    config: &EtcdConfig,
-) -> Result<Vec<String>> {
     let mut failures = Vec::new();
     for &transport in config.transports() {
         let name = record_name(transport, config.discovery_srv_name.as_deref(), domain);
-        match look_up(resolver, &name, config.operation_timeout).await {
+        match look_up(&resolver, &name, config.operation_timeout).await {
             Ok(records) => {
                 let scheme = match transport {
                     Transport::Tls => "https",
@@ -55,6 +50,20 @@ async fn discover_by<P: ConnectionProvider>(
     ))
 }
 
+/// What asks this name server, or those of the system.
+fn resolver(server: Option<&str>) -> Result<TokioResolver, NetError> {
+    let Some(Ok(server)) = server.map(str::parse::<SocketAddr>) else {
+        return TokioResolver::builder_tokio()?.build();
+    };
+    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+    for connection in &mut connections {
+        connection.port = server.port();
+    }
+    let server = NameServerConfig::new(server.ip(), true, connections);
+    let servers = ResolverConfig::from_name_servers(vec![server]);
+    Resolver::builder_with_config(servers, TokioRuntimeProvider::default()).build()
+}
+
 /// The name of the records, from the root, so that no search list of the system is appended.
 fn record_name(transport: Transport, name: Option<&str>, domain: &str) -> String {
     let ssl = match transport {
@@ -66,8 +75,8 @@ fn record_name(transport: Transport, name: Option<&str>, domain: &str) -> String
     format!("_etcd-client{ssl}{dash}{name}._tcp.{domain}.")
 }
 
-async fn look_up<P: ConnectionProvider>(
-    resolver: &Resolver<P>,
+async fn look_up(
+    resolver: &TokioResolver,
     name: &str,
     within: Duration,
 ) -> Result<Vec<SRV>, String> {

@@ -29,6 +29,8 @@ type StubResult<T> = Result<T, etcd_client::Error>;
 /// callers may ask at once.
 const REFUSED_FOR: Duration = Duration::from_secs(5);
 
+const REFRESHES: &str = "keyval_auth_refresh_total";
+
 /// The login that all connections of a store share.
 pub(crate) struct Login {
     account: Account,
@@ -108,7 +110,9 @@ impl Login {
         }
         let user = self.account.user().expose().to_owned();
         let mut auth = auth.clone();
-        match auth.authenticate(user, password.expose().to_owned()).await {
+        let answered = auth.authenticate(user, password.expose().to_owned()).await;
+        count(&answered);
+        match answered {
             Ok(reply) => {
                 let token = HeaderValue::try_from(reply.token()).map_err(|_| {
                     stub_error(Status::internal("etcd gave a token that is not text"))
@@ -138,6 +142,18 @@ impl Login {
             }
         }
     }
+}
+
+/// Counts a login that was asked for.
+fn count<T>(answered: &StubResult<T>) {
+    let outcome = match answered {
+        Ok(_) => "ok",
+        Err(failure) if error::login_is_off(failure) => "off",
+        Err(failure) if error::password_refused(failure).is_some() => "refused",
+        Err(_) => "failed",
+    };
+    metrics::describe_counter!(REFRESHES, "Logins that servers were asked for.");
+    metrics::counter!(REFRESHES, "outcome" => outcome).increment(1);
 }
 
 fn stub_error(status: Status) -> etcd_client::Error {

@@ -1,8 +1,8 @@
 //! The streams of a store, and which watch goes on which.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use keyval::{KeyRange, Revision};
@@ -11,6 +11,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::oneshot;
 
 use crate::connection::{Client, Node, StubResult};
+use crate::watch::backlog::{Backlog, Gauges};
 use crate::watch::demux::{Opened, Wanted};
 use crate::watch::queue::queue;
 use crate::watch::reader::Reader;
@@ -67,6 +68,7 @@ pub(crate) struct Hub {
     streams: Mutex<Streams>,
     tokens: AtomicU64,
     newest: Arc<AtomicU64>,
+    gauges: OnceLock<Gauges>,
 }
 
 type Streams = HashMap<(Arc<str>, Class), Vec<Handle>>;
@@ -109,7 +111,8 @@ impl Hub {
         loop {
             let stream = self.stream(&client, &node, plan.class());
             let token = self.tokens.fetch_add(1, Ordering::Relaxed);
-            let (feed, waiting) = queue();
+            let gauges = self.gauges.get_or_init(|| Gauges::of(client.name()));
+            let (feed, waiting) = queue(Backlog::new(gauges.clone(), plan.after));
             let (answer, answered) = oneshot::channel();
             let wanted = Wanted {
                 range: plan.range.clone(),

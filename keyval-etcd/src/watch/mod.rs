@@ -1,10 +1,11 @@
 //! Watching on etcd: many watches on few streams.
 //!
 //! Read from the bottom: `assemble` makes whole revisions of answers, `queue` holds them for a
-//! reader, `demux` is the protocol of one stream, `stream` the task that drives it, `reader` is the
+//! reader, `backlog` tells how many, `demux` is the protocol of one stream, `stream` the task that drives it, `reader` is the
 //! far end of a queue, `hub` keeps the streams of a store, and `watcher` opens watches.
 
 mod assemble;
+mod backlog;
 mod demux;
 mod ending;
 mod hub;

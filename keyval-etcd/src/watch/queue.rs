@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use keyval::{Changes, Entry, Error, Outcome};
+use keyval::{Changes, Entry, Error, Outcome, Revision};
 use parking_lot::Mutex;
+
+use crate::watch::backlog::Backlog;
 
 /// How many revisions wait for a reader. What etcd sends at once of its history, a thousand
 /// revisions, fits in.
@@ -13,9 +15,12 @@ const REVISIONS: usize = 1024;
 /// How many bytes of keys and values wait for a reader, one revision more or less.
 const BYTES: usize = 4 << 20;
 
-/// The two ends of an empty queue.
-pub(crate) fn queue() -> (Feed, Waiting) {
-    let shared = Arc::new(Mutex::new(Queue::default()));
+/// The two ends of an empty queue, which lets others know what waits in it.
+pub(crate) fn queue(backlog: Backlog) -> (Feed, Waiting) {
+    let shared = Arc::new(Mutex::new(Queue {
+        backlog,
+        ..Queue::default()
+    }));
     (
         Feed {
             queue: shared.clone(),
@@ -35,6 +40,13 @@ struct Queue {
     /// Set once there is an end, and when the reader has gone.
     over: bool,
     reader: Option<Waker>,
+    backlog: Backlog,
+}
+
+impl Queue {
+    fn arrived(&mut self, revision: Revision) {
+        self.backlog.arrived(revision, self.waiting.len());
+    }
 }
 
 /// What became of something offered to a queue.
@@ -64,10 +76,13 @@ impl Feed {
         }
         if queue.waiting.len() >= REVISIONS || queue.bytes >= BYTES {
             queue.lagging = true;
+            queue.arrived(changes.revision);
             return Offered::Full;
         }
         queue.bytes += size(&changes);
+        let revision = changes.revision;
         queue.waiting.push_back(changes);
+        queue.arrived(revision);
         let crowded = queue.waiting.len() > REVISIONS / 2 || queue.bytes > BYTES / 2;
         wake(queue);
         if crowded {
@@ -84,12 +99,14 @@ impl Feed {
         if queue.over || queue.lagging {
             return;
         }
+        let revision = progress.revision;
         let room = queue.waiting.len() < REVISIONS;
         match queue.waiting.back_mut() {
             Some(last) if last.is_progress() => *last = progress,
             _ if room => queue.waiting.push_back(progress),
             _ => {}
         }
+        queue.arrived(revision);
         wake(queue);
     }
 
@@ -147,6 +164,8 @@ impl Waiting {
         let mut queue = self.queue.lock();
         if let Some(changes) = queue.waiting.pop_front() {
             queue.bytes -= size(&changes);
+            let waiting = queue.waiting.len();
+            queue.backlog.taken(changes.revision, waiting);
             return Poll::Ready(Next::Changes(changes));
         }
         if let Some(end) = queue.end.take() {
@@ -171,6 +190,7 @@ impl Drop for Waiting {
         let mut queue = self.queue.lock();
         queue.over = true;
         queue.end = None;
+        queue.backlog.given_up();
         let waiting = std::mem::take(&mut queue.waiting);
         drop(queue);
         drop(waiting);
@@ -198,7 +218,7 @@ mod tests {
     use futures::future::poll_fn;
     use keyval::{Change, Changes, Entry, Error, Outcome, Revision};
 
-    use super::{BYTES, Next, Offered, REVISIONS, Waiting, queue};
+    use super::{BYTES, Backlog, Next, Offered, REVISIONS, Waiting, queue};
 
     fn changes(revision: u64, size: usize) -> Changes {
         let revision = Revision::new(revision);
@@ -233,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_refuses_and_tells_its_reader_behind_the_rest() {
-        let (feed, waiting) = queue();
+        let (feed, waiting) = queue(Backlog::default());
         for n in 1..=REVISIONS as u64 {
             assert_ne!(feed.offer(changes(n, 1)), Offered::Full);
         }
@@ -252,7 +272,7 @@ mod tests {
 
     #[test]
     fn bytes_fill_a_queue_too_and_one_large_revision_always_fits() {
-        let (feed, waiting) = queue();
+        let (feed, waiting) = queue(Backlog::default());
         assert_eq!(feed.offer(changes(1, BYTES * 2)), Offered::Crowded);
         assert_eq!(feed.offer(changes(2, 1)), Offered::Full);
         assert!(matches!(next(&waiting), Some(Next::Changes(_))));
@@ -262,7 +282,7 @@ mod tests {
 
     #[test]
     fn progress_takes_the_place_of_progress() {
-        let (feed, waiting) = queue();
+        let (feed, waiting) = queue(Backlog::default());
         feed.offer(changes(1, 1));
         for n in 2..5000 {
             feed.tell(progress(n));
@@ -280,7 +300,7 @@ mod tests {
 
     #[test]
     fn the_end_is_told_once_and_last() {
-        let (feed, waiting) = queue();
+        let (feed, waiting) = queue(Backlog::default());
         feed.offer(changes(1, 1));
         feed.end(Error::unavailable("first", Outcome::NotApplied));
         feed.end(Error::unavailable("second", Outcome::NotApplied));
@@ -296,7 +316,7 @@ mod tests {
 
     #[test]
     fn what_nobody_will_read_is_not_kept() {
-        let (feed, waiting) = queue();
+        let (feed, waiting) = queue(Backlog::default());
         feed.offer(changes(1, 100));
         let queue = waiting.queue.clone();
         drop(waiting);
@@ -306,7 +326,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_waits_is_woken() {
-        let (feed, waiting) = queue();
+        let (feed, waiting) = queue(Backlog::default());
         let reader = tokio::spawn(async move { poll_fn(|cx| waiting.poll_next(cx)).await });
         tokio::task::yield_now().await;
         feed.offer(changes(1, 1));

@@ -17,7 +17,8 @@ use crate::error::{Decoded, Error, Result};
 /// Cloning is as cheap as cloning the store's handle.
 ///
 /// A value that cannot be decoded is an error of its key: [`get`](Self::get) returns it, lists,
-/// watches and followers carry it as the value of its entry and go on.
+/// watches and followers carry it as the value of its entry and go on. It counts in the metric
+/// `keyval_decode_errors_total`.
 ///
 /// # Examples
 /// ```

@@ -2,9 +2,11 @@
 
 mod kv;
 mod lease;
+mod login;
 mod maintenance;
 mod server;
 mod watch;
 mod wire;
 
+pub use self::login::{PASSWORD, USER};
 pub use self::server::FakeEtcd;

@@ -14,15 +14,17 @@ use futures::{Stream, StreamExt};
 use keyval::{Maintenance, Memory};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::Status;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
+use crate::fake::login::{Authenticate, Logins};
 use crate::fake::wire;
 
 /// A server that speaks etcd's protocol and keeps its data in a [`Memory`].
 ///
 /// It answers what keyval's backend asks: reads, writes, transactions, compactions, watches, leases
-/// and the status. Clones are the same server, so that a simulated crash can keep the data.
+/// the status, and logins where they are asked for. Clones are the same server, so that a simulated crash can keep the data.
 #[derive(Clone)]
 pub struct FakeEtcd {
     pub(crate) store: Memory,
@@ -30,6 +32,8 @@ pub struct FakeEtcd {
     pub(crate) snapshot: Bytes,
     /// Whether the changes of a new watch come before the word that it was created.
     pub(crate) announces_late: bool,
+    /// None where nobody has to log in.
+    logins: Option<Logins>,
 }
 
 impl FakeEtcd {
@@ -41,6 +45,7 @@ impl FakeEtcd {
             version,
             snapshot: Bytes::new(),
             announces_late: false,
+            logins: None,
         }
     }
 
@@ -57,6 +62,27 @@ impl FakeEtcd {
     pub fn announcing_late(mut self) -> Self {
         self.announces_late = true;
         self
+    }
+
+    /// The same server, but reads, writes, watches and leases take a login as
+    /// [`USER`](super::USER).
+    #[must_use]
+    pub fn with_login(mut self) -> Self {
+        self.logins = Some(Logins::default());
+        self
+    }
+
+    /// Ends all tokens that were given, as time does; watches that stand go on.
+    pub fn end_tokens(&self) {
+        if let Some(logins) = &self.logins {
+            logins.end();
+        }
+    }
+
+    /// How many logins there have been.
+    #[must_use]
+    pub fn logins(&self) -> u64 {
+        self.logins.as_ref().map_or(0, Logins::count)
     }
 
     /// The store behind it, which no network lies before.
@@ -77,11 +103,20 @@ impl FakeEtcd {
         I: Stream<Item = io::Result<C>>,
         C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let logins = self.logins.clone();
+        let check = move |request| match &logins {
+            Some(logins) => logins.check(request),
+            None => Ok(request),
+        };
+        let kv = PbKvServer::new(self.clone()).max_decoding_message_size(usize::MAX);
+        let watch = PbWatchServer::new(self.clone());
+        let lease = PbLeaseServer::new(self.clone());
         Server::builder()
-            .add_service(PbKvServer::new(self.clone()).max_decoding_message_size(usize::MAX))
-            .add_service(PbWatchServer::new(self.clone()))
-            .add_service(PbLeaseServer::new(self.clone()))
+            .add_service(InterceptedService::new(kv, check.clone()))
+            .add_service(InterceptedService::new(watch, check.clone()))
+            .add_service(InterceptedService::new(lease, check))
             .add_service(PbMaintenanceServer::new(self.clone()))
+            .add_optional_service(self.logins.clone().map(Authenticate))
             .serve_with_incoming(connections.map(|io| io.map(Connection)))
             .await
     }

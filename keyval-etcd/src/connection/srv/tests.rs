@@ -2,16 +2,13 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use hickory_resolver::Resolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::Name;
 use hickory_resolver::proto::rr::rdata::SRV;
 use keyval::Outcome;
 use keyval_config::parse;
 use tokio::net::UdpSocket;
 
-use super::{discover_by, in_order, record_name};
+use super::{in_order, record_name};
 use crate::config::{EtcdConfig, Transport};
 
 /// A record: whose it is, priority, weight, port and target.
@@ -72,16 +69,11 @@ fn answer(query: &[u8], answers: &[Answer]) -> Vec<u8> {
 
 async fn discover(answers: &'static [Answer], text: &str) -> keyval::Result<Vec<String>> {
     let address = name_server(answers).await;
-    let mut udp = ConnectionConfig::udp();
-    udp.port = address.port();
-    let server = NameServerConfig::new(address.ip(), true, vec![udp]);
-    let servers = ResolverConfig::from_name_servers(vec![server]);
-    let builder = Resolver::builder_with_config(servers, TokioRuntimeProvider::default());
-    let resolver = builder.build().expect("it needs nothing else");
-    let config: EtcdConfig = parse("etcd.yaml", text).expect("the keys are right");
+    let mut config: EtcdConfig = parse("etcd.yaml", text).expect("the keys are right");
+    config.discovery_srv_server = Some(address.to_string());
     config.check().expect("they go together");
     let domain = config.discovery_srv.clone().expect("it is given");
-    discover_by(&resolver, &domain, &config).await
+    super::discover(&domain, &config).await
 }
 
 const BOTH: &[Answer] = &[

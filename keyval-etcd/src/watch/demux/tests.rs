@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{Demux, Opened, Request, STUCK, Token, Wanted};
+use crate::watch::backlog::Backlog;
 use crate::watch::queue::{Next, Waiting, queue};
 
 /// As many revisions as a queue holds.
@@ -86,7 +87,7 @@ impl Bench {
         at_present: bool,
         progress: Option<Duration>,
     ) -> Reader {
-        let (feed, waiting) = queue();
+        let (feed, waiting) = queue(Backlog::default());
         let (answer, answered) = oneshot::channel();
         let wanted = Wanted {
             range: Arc::new(KeyRange::prefix("a/")),

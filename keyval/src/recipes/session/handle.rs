@@ -52,6 +52,10 @@ use crate::store::Store;
 /// the machine sleeps. Who protects something by a session should check with the store, as the tokens of
 /// locks and elections do.
 ///
+/// # Metrics
+/// `keyval_session_losses_total` counts losses by their cause. `keyval_lease_remaining_seconds` is how long
+/// the lease would still have lived whenever a renewal came, and 0 where none came in time.
+///
 /// # Examples
 /// ```
 /// use std::time::Duration;

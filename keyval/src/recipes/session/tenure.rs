@@ -14,6 +14,8 @@ use crate::recipes::session::state::LossCause;
 /// Beyond this, a deadline is never; clocks cannot count to every time.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
+const REMAINING: &str = "keyval_lease_remaining_seconds";
+
 /// A lease with the moment until which it certainly lives. Once lost, it stays lost.
 #[derive(Debug)]
 pub(super) struct Tenure {
@@ -51,6 +53,7 @@ impl Tenure {
     /// Notes that a renewal sent at that moment was answered with this TTL.
     pub(super) fn renewed(&self, sent: Instant, ttl: Duration) {
         let mut deadline = self.deadline.lock();
+        remained(deadline.saturating_duration_since(Instant::now()));
         *deadline = (sent + ttl.min(FAR)).max(*deadline);
     }
 
@@ -66,8 +69,12 @@ impl Tenure {
 
     /// Notes the loss; the first cause counts.
     pub(super) fn lose(&self, cause: LossCause) {
+        let expired = matches!(cause, LossCause::Expired { .. });
         self.lost.send_if_modified(|lost| {
             let first = lost.is_none();
+            if first && expired {
+                remained(Duration::ZERO);
+            }
             lost.get_or_insert(cause);
             first
         });
@@ -82,4 +89,14 @@ impl Tenure {
             cause.unwrap_or(LossCause::Closed)
         }
     }
+}
+
+/// Records how long a lease would still have lived when its renewal came, or was given up.
+fn remained(time: Duration) {
+    metrics::describe_histogram!(
+        REMAINING,
+        metrics::Unit::Seconds,
+        "What was left of leases when their renewal came; 0 where none came in time."
+    );
+    metrics::histogram!(REMAINING).record(time);
 }
