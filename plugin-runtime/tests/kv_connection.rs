@@ -238,6 +238,23 @@ async fn what_a_hook_holds_is_given_up_at_the_close() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hook_that_is_registered_after_the_close_is_not_kept() {
+    let lab = Lab::new("");
+    let mut host = lab.host();
+    let store = host.add(lab.plugin());
+    let agent = Running::start(host);
+    agent.ok("store").await;
+    agent.stop().await;
+    let held = Arc::new(());
+    let hold = Arc::clone(&held);
+    store.on_connect("late", move || {
+        let _hold = &hold;
+        async { Ok(()) }
+    });
+    assert_eq!(Arc::strong_count(&held), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn keys_of_a_session_come_back_after_an_outage_that_outlasts_it() {
     let lab = Lab::new("session-ttl: 3s");
     let mut host = lab.host();

@@ -93,7 +93,7 @@ impl Link {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.connection.closed();
-        self.hooks.clear();
+        self.hooks.close();
     }
 
     /// Tells the state of the connection, as the store tells it.
