@@ -307,6 +307,31 @@ async fn who_asks_for_the_session_of_one_scope_gets_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_that_is_long_in_opening_holds_up_no_other_scope_nor_the_close() {
+    let lab = Lab::new("");
+    let mut host = lab.host();
+    let store = host.add(lab.plugin());
+    let agent = Running::start(host);
+    agent.ok("store").await;
+    let control = lab.store.control();
+    let grants = control.calls(Operation::Grant);
+    control.delay(Duration::from_secs(3600));
+    let slow = tokio::spawn({
+        let store = store.clone();
+        async move { store.session("slow/").await }
+    });
+    control.until_called(Operation::Grant, grants + 1).await;
+    control.delay(Duration::ZERO);
+    let began = Instant::now();
+    let session = store.session("a/").await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    agent.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(3));
+    assert_eq!(*session.state().borrow(), SessionState::Closed);
+    slow.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_campaigns_and_its_leadership_ends_with_the_plugin() {
     let lab = Lab::new("");
     let mut host = lab.host();
