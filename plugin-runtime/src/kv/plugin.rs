@@ -117,7 +117,8 @@ impl<C> KvPlugin<C> {
         self
     }
 
-    /// Changes what the settings say to the host, once they are read.
+    /// Changes what the settings say to the host, once they are read. Called again, it changes what
+    /// the calls before have made of it.
     ///
     /// # Examples
     /// ```
@@ -129,7 +130,11 @@ impl<C> KvPlugin<C> {
     /// ```
     #[must_use]
     pub fn with_hosting(mut self, change: impl Fn(&mut Hosting) + Send + 'static) -> Self {
-        self.hosting = Box::new(change);
+        let before = std::mem::replace(&mut self.hosting, Box::new(|_| {}));
+        self.hosting = Box::new(move |hosting| {
+            before(hosting);
+            change(hosting);
+        });
         self
     }
 
