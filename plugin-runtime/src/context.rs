@@ -91,7 +91,7 @@ impl Context {
     /// anything to put in order can leave that to
     /// [`run_until_cancelled`](CancellationToken::run_until_cancelled). A task that returns an
     /// error or panics makes the plugin's state an error for good, and ends nothing else: see
-    /// [`fatal`](Self::fatal) for that.
+    /// [`fatal`](Self::fatal) for that. Once the plugin is to close, a new task is dropped and not run.
     ///
     /// # Panics
     /// Outside of a tokio runtime.

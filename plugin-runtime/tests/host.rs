@@ -613,6 +613,65 @@ async fn a_task_that_does_not_end_is_named_and_aborted() {
 }
 
 #[tokio::test]
+async fn a_task_that_is_spawned_after_the_stop_is_never_run() {
+    struct Late(Option<Context>, Log, oneshot::Sender<Context>);
+
+    impl Plugin for Late {
+        type Handle = ();
+
+        fn name(&self) -> &str {
+            "late"
+        }
+
+        fn handle(&self) {}
+
+        async fn init(&mut self, cx: &mut Context) -> PluginResult {
+            self.0 = Some(cx.clone());
+            let (own, log) = (cx.clone(), self.1.clone());
+            cx.spawn("first", async move |stop| {
+                stop.cancelled().await;
+                runs_never(&own, &log, "by a task");
+                Ok(())
+            });
+            Ok(())
+        }
+
+        async fn close(&mut self) -> PluginResult {
+            let (cx, kept) = (self.0.take().unwrap(), oneshot::channel().0);
+            runs_never(&cx, &self.1, "by the close");
+            let _ = std::mem::replace(&mut self.2, kept).send(cx);
+            Ok(())
+        }
+    }
+
+    /// Spawns a task that holds something, and finds it dropped.
+    fn runs_never(cx: &Context, log: &Log, who: &str) {
+        let held = Arc::new(());
+        let alive = Arc::downgrade(&held);
+        let (line, log) = (format!("ran, spawned {who}"), log.clone());
+        cx.spawn("late", move |_stop| {
+            let _held = held;
+            async move {
+                log.add(line);
+                std::future::pending().await
+            }
+        });
+        assert!(alive.upgrade().is_none(), "it is kept");
+    }
+
+    let log = Log::default();
+    let mut host = host();
+    let (keep, kept) = oneshot::channel();
+    host.add(Late(None, log.clone(), keep));
+    let status = host.status();
+    host.run(up(status)).await.unwrap();
+    let cx = kept.await.unwrap();
+    runs_never(&cx, &log, "after the end");
+    tokio::task::yield_now().await;
+    assert_eq!(log.lines(), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_failing_or_panicking_task_is_its_plugins_state_and_ends_nothing_else() {
     let mut host = host();
     host.add(Starts("fails", |cx: &mut Context| {
