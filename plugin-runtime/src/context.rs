@@ -137,7 +137,7 @@ impl Context {
     /// without it. The first such error is the one that [`Host::run`](crate::Host::run) returns.
     pub fn fatal(&self, error: impl Into<BoxError>) {
         let error = error.into();
-        self.reporter.error(error.to_string());
+        self.reporter.failed(error.to_string());
         let failure = Failure::new(&self.name, Stage::Run, Cause::Failed(error));
         if let Err(mpsc::error::TrySendError::Full(failure)) = self.fatal.try_send(failure) {
             tracing::error!(%failure, "another fatal error came first");

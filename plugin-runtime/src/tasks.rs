@@ -76,7 +76,7 @@ impl Tasks {
                 Err(panic) => format!("task {name} panicked: {}", panic_text(&*panic)),
             };
             tracing::error!(%plugin, %cause, "a task ended with an error");
-            reporter.task_failed(cause);
+            reporter.failed(cause);
         });
     }
 

@@ -710,6 +710,34 @@ async fn a_failing_or_panicking_task_is_its_plugins_state_and_ends_nothing_else(
 }
 
 #[tokio::test]
+async fn at_the_end_the_status_still_tells_what_a_plugin_failed_of() {
+    let log = Log::default();
+    let mut host = host();
+    host.add(Probe::new("a", &log));
+    host.add(Probe::new("b", &log).init(At::Fail).close(At::Fail));
+    let status = host.status();
+    host.run(std::future::pending()).await.unwrap_err();
+    let agent = status.current();
+    let end = |agent: &AgentStatus, name| {
+        let plugin = agent.plugin(name).unwrap();
+        (plugin.state, plugin.cause.as_deref().map(str::to_owned))
+    };
+    assert_eq!(end(&agent, "a"), (State::Stopped, None));
+    let both = "init: b went wrong; plugin b failed in close: b went wrong";
+    assert_eq!(end(&agent, "b"), (State::Stopped, Some(both.to_owned())));
+
+    let mut host = self::host();
+    host.add(Starts("fatal", |cx: &mut Context| cx.fatal("out of fuel")));
+    host.add(Starts("task", |cx: &mut Context| {
+        cx.spawn("beat", async |_| Err("no pulse".into()));
+    }));
+    let status = host.status();
+    host.run(std::future::pending()).await.unwrap_err();
+    let cause = end(&status.current(), "fatal").1;
+    assert_eq!(cause.as_deref(), Some("out of fuel"));
+}
+
+#[tokio::test]
 async fn a_failed_task_is_not_covered_by_what_another_task_reports() {
     let mut host = host().with_hysteresis(Hysteresis::none());
     let (go, mut gone) = tokio::sync::mpsc::channel::<()>(1);

@@ -47,8 +47,8 @@ struct Note {
     held: Option<Held>,
     /// Whether it has had its last word.
     ended: bool,
-    /// Whether a task of it is gone, so that it cannot be well again.
-    failed: bool,
+    /// What it failed of first, so that it cannot be well again.
+    failure: Option<Arc<str>>,
 }
 
 /// A state that has yet to last.
@@ -140,7 +140,7 @@ impl Board {
     pub(crate) fn report(&self, index: usize, state: State, cause: Option<Arc<str>>) {
         self.change(|book| {
             let (shown, note) = (&mut book.agent.plugins[index], &mut book.notes[index]);
-            if note.ended || (note.failed && state != State::Error) {
+            if note.ended || (note.failure.is_some() && state != State::Error) {
                 return false;
             }
             let hold = book.hysteresis.hold(shown.state, state);
@@ -178,7 +178,7 @@ impl Board {
                 return false;
             }
             note.held = None;
-            note.failed = true;
+            note.failure.get_or_insert_with(|| Arc::clone(&cause));
             book.agent.plugins[index].set(State::Error, Some(cause), SystemTime::now())
         });
     }
@@ -195,10 +195,11 @@ impl Board {
     /// A plugin is in this state for good.
     pub(crate) fn last_word(&self, index: usize, state: State, cause: Option<Arc<str>>) {
         self.change(|book| {
-            book.notes[index] = Note {
-                held: None,
-                ended: true,
-                failed: false,
+            let note = &mut book.notes[index];
+            (note.held, note.ended) = (None, true);
+            let cause = match (&note.failure, cause) {
+                (Some(failure), Some(cause)) => Some(format!("{failure}; {cause}").into()),
+                (failure, cause) => cause.or_else(|| failure.clone()),
             };
             book.agent.plugins[index].set(state, cause, SystemTime::now())
         });

@@ -59,8 +59,8 @@ impl Reporter {
         self.board.ok_unless_told(self.index);
     }
 
-    /// A task of the plugin is gone: it does not work, whatever its other tasks say.
-    pub(crate) fn task_failed(&self, cause: String) {
+    /// The plugin has failed for good: it does not work, whatever its tasks say.
+    pub(crate) fn failed(&self, cause: String) {
         self.board.fail(self.index, cause.into());
     }
 
