@@ -78,7 +78,8 @@ impl Context {
 
     /// Where the plugin reports how it is.
     ///
-    /// One that reports nothing is `init` until every plugin is up, and then `ok`.
+    /// One that reports nothing is `init` until the `after_init` of every plugin is done, and then
+    /// `ok`. One that needs longer to be up says so: [`starting`](Reporter::starting).
     #[must_use]
     pub fn status(&self) -> &Reporter {
         &self.reporter

@@ -37,7 +37,7 @@ async fn an_agent_starts_before_its_store_and_works_once_that_is_there() {
     let agent = Running::start(host);
     let cause = agent
         .cause("store", |state, cause| {
-            state == "error" && cause.contains("nobody listens there")
+            state == "init" && cause.contains("nobody listens there")
         })
         .await;
     assert!(cause.starts_with("not connected yet"), "{cause}");

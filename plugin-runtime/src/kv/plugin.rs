@@ -33,8 +33,8 @@ const COMPACTION_ELECTION: &str = "keyval/auto-compact";
 ///
 /// - `allow-delayed-start`: `init` does not wait for the store. Attempts to connect follow each
 ///   other, ever less often, down to one in each `reconnect-interval`; until one succeeds the
-///   plugin's state is an error with the last cause, and operations wait, or fail at once, as the
-///   [`WaitPolicy`] says. Settings that make no sense still end the agent. Without this key, `init`
+///   plugin is still [starting](crate::Reporter::starting), with the last cause, and operations
+///   wait, or fail at once, as the [`WaitPolicy`] says. Settings that make no sense still end the agent. Without this key, `init`
 ///   fails if the first attempt does.
 /// - `resync-after-reconnect`: a round of resync after each outage; see
 ///   [`ResyncPlugin`](crate::ResyncPlugin).
@@ -179,7 +179,7 @@ impl<C: 'static> Plugin for KvPlugin<C> {
         let prepared = prepared.inspect_err(|error| self.link.fail(&error.to_string()))?;
         let (hosting, begun) = (prepared.hosting.clone(), Begun::new(cx, &self.link));
         if hosting.allow_delayed_start {
-            cx.status().error("not connected yet");
+            cx.status().starting("not connected yet");
             begun.later(prepared);
         } else {
             let store = (prepared.connect)().await;

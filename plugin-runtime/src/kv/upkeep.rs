@@ -55,7 +55,7 @@ pub(crate) async fn connect(
             tracing::debug!(plugin = cx.name(), %error, "still not connected");
         }
         link.not_yet(&error);
-        cx.status().error(format!("not connected yet: {error}"));
+        cx.status().starting(format!("not connected yet: {error}"));
         stop.run_until_cancelled(sleep(backoff.next_wait())).await?;
     }
 }

@@ -45,6 +45,8 @@ struct Book {
 struct Note {
     /// The state that it is in, if another than the one shown.
     held: Option<Held>,
+    /// Whether it has said itself how it is.
+    told: bool,
     /// Whether it has had its last word.
     ended: bool,
     /// What it failed of first, so that it cannot be well again.
@@ -113,9 +115,6 @@ impl Board {
     pub(crate) fn set_phase(&self, phase: Phase) {
         self.change(|book| {
             book.agent.phase = phase;
-            if phase == Phase::Running {
-                book.agent.up = Some(SystemTime::now());
-            }
             true
         });
     }
@@ -143,6 +142,7 @@ impl Board {
             if note.ended || (note.failure.is_some() && state != State::Error) {
                 return false;
             }
+            note.told = true;
             let hold = book.hysteresis.hold(shown.state, state);
             if state == shown.state || hold.is_zero() {
                 note.held = None;
@@ -186,13 +186,14 @@ impl Board {
     /// A plugin that has not said how it is works.
     pub(crate) fn ok_unless_told(&self, index: usize) {
         self.change(|book| {
-            let shown = &mut book.agent.plugins[index];
+            let (shown, note) = (&mut book.agent.plugins[index], &book.notes[index]);
             shown.state == State::Init
-                && shown.set(State::Ok, shown.cause.clone(), SystemTime::now())
+                && !note.told
+                && shown.set(State::Ok, None, SystemTime::now())
         });
     }
 
-    /// A plugin is in this state for good.
+    /// A plugin is in this state for good, for this cause and what it failed of before.
     pub(crate) fn last_word(&self, index: usize, state: State, cause: Option<Arc<str>>) {
         self.change(|book| {
             let note = &mut book.notes[index];
@@ -253,6 +254,9 @@ impl Board {
         if change(&mut book) {
             let now = SystemTime::now();
             book.agent.changed = now;
+            if book.agent.up.is_none() && book.agent.is_up() {
+                book.agent.up = Some(now);
+            }
             if book.agent.state() != before {
                 book.agent.since = now;
             }

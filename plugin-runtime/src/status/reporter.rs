@@ -36,6 +36,14 @@ impl Reporter {
         self.board.report(self.index, State::Degraded, cause);
     }
 
+    /// The plugin is not up yet, although its `init` and `after_init` have done their part; the text
+    /// tells what it waits for. The agent is not up before it has told something else, unless it is
+    /// [optional](crate::Criticality::Optional).
+    pub fn starting(&self, cause: impl Into<Arc<str>>) {
+        let cause = Some(cause.into());
+        self.board.report(self.index, State::Init, cause);
+    }
+
     /// The plugin does not work.
     pub fn error(&self, cause: impl Into<Arc<str>>) {
         let cause = Some(cause.into());
