@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use keyval::{BrokerExt, KeyRange, Memory};
 use keyval_proto::{AnyCodec, Codec, Error, ProtoJson, Protobuf, Typed, UnknownFields};
 use keyval_proto_messages::interface::Link;
-use keyval_proto_messages::{Interface, Kind, Route, Tunnel};
+use keyval_proto_messages::{Interface, Kind, Reading, Route, Tunnel};
 use prost_types::{Duration, Timestamp};
 
 const STRICT: ProtoJson = ProtoJson::new(UnknownFields::Refuse);
@@ -107,6 +107,33 @@ fn what_json_has_no_number_or_name_for_survives() {
     };
     assert_eq!(written(&value), r#"{"load":"NaN"}"#);
     assert!(read(STRICT, &written(&value)).unwrap().load.is_nan());
+}
+
+#[test]
+fn what_json_has_no_number_for_survives_in_messages_that_wrap_a_number() {
+    let infinite = Reading {
+        level: Some(f64::NEG_INFINITY),
+        gain: Some(f32::INFINITY),
+        history: vec![0.5, f64::INFINITY],
+    };
+    let text = STRICT.encode(&infinite).unwrap();
+    let expected = r#"{"level":"-Infinity","gain":"Infinity","history":[0.5,"Infinity"]}"#;
+    assert_eq!(text, expected);
+    assert_eq!(Codec::<Reading>::decode(&STRICT, text).unwrap(), infinite);
+
+    let nan = Reading {
+        level: Some(f64::NAN),
+        gain: Some(f32::NAN),
+        history: vec![],
+    };
+    let text = STRICT.encode(&nan).unwrap();
+    assert_eq!(text, r#"{"level":"NaN","gain":"NaN"}"#);
+    let read: Reading = STRICT.decode(text).unwrap();
+    assert!(read.level.unwrap().is_nan() && read.gain.unwrap().is_nan());
+
+    assert_eq!(STRICT.encode(&f64::NAN).unwrap(), r#""NaN""#);
+    let nothing = STRICT.encode(&Reading::default()).unwrap();
+    assert_eq!(nothing, "{}");
 }
 
 #[test]

@@ -78,7 +78,8 @@ impl Context {
 
     /// Where the plugin reports how it is.
     ///
-    /// One that reports nothing is `init` until every plugin is up, and then `ok`.
+    /// One that reports nothing is `init` until the `after_init` of every plugin is done, and then
+    /// `ok`. One that needs longer to be up says so: [`starting`](Reporter::starting).
     #[must_use]
     pub fn status(&self) -> &Reporter {
         &self.reporter
@@ -91,7 +92,7 @@ impl Context {
     /// anything to put in order can leave that to
     /// [`run_until_cancelled`](CancellationToken::run_until_cancelled). A task that returns an
     /// error or panics makes the plugin's state an error for good, and ends nothing else: see
-    /// [`fatal`](Self::fatal) for that.
+    /// [`fatal`](Self::fatal) for that. Once the plugin is to close, a new task is dropped and not run.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -137,7 +138,7 @@ impl Context {
     /// without it. The first such error is the one that [`Host::run`](crate::Host::run) returns.
     pub fn fatal(&self, error: impl Into<BoxError>) {
         let error = error.into();
-        self.reporter.error(error.to_string());
+        self.reporter.failed(error.to_string());
         let failure = Failure::new(&self.name, Stage::Run, Cause::Failed(error));
         if let Err(mpsc::error::TrySendError::Full(failure)) = self.fatal.try_send(failure) {
             tracing::error!(%failure, "another fatal error came first");

@@ -370,7 +370,7 @@ impl Member {
         let deadline = self.start_deadline.unwrap_or(deadline);
         let done = contain(&self.name, deadline, work).await;
         done.map_err(|cause| {
-            self.reporter.error(format!("{stage}: {cause}"));
+            self.reporter.failed(format!("{stage}: {cause}"));
             Failure::new(&self.name, stage, cause)
         })
     }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// The fewest threads that work: one that a task blocks must not be the last.
 const MIN_WORKERS: usize = 2;
@@ -17,7 +18,7 @@ const MIN_WORKERS: usize = 2;
 /// If the system gives no threads or no events.
 ///
 /// # Panics
-/// Inside of another runtime. A panic of the future itself is passed on.
+/// Inside of another runtime. A panic of the future itself is passed on, without waiting either.
 ///
 /// # Examples
 /// ```
@@ -44,7 +45,8 @@ pub fn run_program<T>(program: impl Future<Output = T>) -> io::Result<T> {
         .worker_threads(workers.max(MIN_WORKERS))
         .enable_all()
         .build()?;
-    let result = runtime.block_on(program);
+    // The runtime that a panic drops would wait for all that block their threads.
+    let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(program)));
     runtime.shutdown_background();
-    Ok(result)
+    result.map_or_else(|panic| resume_unwind(panic), Ok)
 }

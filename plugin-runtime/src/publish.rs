@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keyval::{BackoffPolicy, Broker, Op, Txn};
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::context::Context;
 use crate::plugin::{Plugin, PluginResult};
@@ -18,6 +18,8 @@ const PLUGIN_KEYS: &str = "check/status/v1/plugin/";
 
 /// How often everything is written although nothing has changed.
 const REFRESH: Duration = Duration::from_secs(10);
+/// The least time from one write to the next.
+const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the store may take for one write.
 const WRITE_DEADLINE: Duration = Duration::from_secs(3);
 /// Fewer than any store takes in one transaction.
@@ -26,10 +28,10 @@ const WRITES_AT_ONCE: usize = 100;
 /// Keeps the status of an agent in a store: `check/status/v1/agent`, and `check/status/v1/plugin/<name>`
 /// for each plugin, as JSON with the fields of cn-infra.
 ///
-/// What has changed is written at once, everything every 10 s, and all of it is deleted when the
-/// agent shuts down in order. The writes are a task's of their own: whoever reports or reads a status
-/// never waits for them, and what changes while the store is slow is written once, as it is in the
-/// end. A store that fails is asked again, ever less often; this plugin is then degraded, and the agent
+/// What has changed is written at once, but no more often than once a second; everything every 10 s;
+/// and all of it is deleted when the agent shuts down in order. The writes are a task's of their own:
+/// whoever reports or reads a status never waits for them, and what changes between two writes, or
+/// while the store is slow, is written once, as it is in the end. A store that fails is asked again, ever less often; this plugin is then degraded, and the agent
 /// as well as it was, since it is [optional](Criticality::Optional).
 ///
 /// Give it a store with the agent's [prefix](crate::AgentLabel::prefix).
@@ -103,7 +105,9 @@ impl<B: Broker> Plugin for StatusPublisher<B> {
             let mut written: Option<Arc<AgentStatus>> = None;
             // A write that has begun is seen to its end: one that came after the deletes of the close
             // would stay.
-            while !stop.is_cancelled() {
+            let mut next = Instant::now();
+            while stop.run_until_cancelled(sleep_until(next)).await.is_some() {
+                next = Instant::now() + LEAST_INTERVAL;
                 let current = status.current();
                 match write(&*broker, changes(&current, written.as_deref())).await {
                     Ok(()) => {

@@ -1,14 +1,19 @@
 //! Tells systemd how the agent is.
 
-use std::io;
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sd_notify::NotifyState;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::context::Context;
 use crate::plugin::{Plugin, PluginResult};
-use crate::status::{AgentStatus, Criticality, Phase, StatusHandle};
+use crate::status::{AgentStatus, Criticality, Phase, Reporter, StatusHandle};
+
+/// How soon news that could not be told are told again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Tells systemd that the agent is up, how it is, that it is alive and that it stops: for a unit of
 /// `Type=notify`, with `WatchdogSec=` if wanted.
@@ -16,7 +21,9 @@ use crate::status::{AgentStatus, Criticality, Phase, StatusHandle};
 /// `READY=1` is told when the agent is ready for the first time: every plugin is up and no required
 /// one worse than degraded. `STATUS=` follows the state of the agent, `STOPPING=1` comes before the
 /// first plugin is closed, and `WATCHDOG=1` as often as the unit asks for, from a task of the agent's
-/// runtime: if that cannot go on, systemd ends the agent. Without systemd the plugin is disabled.
+/// runtime: if that cannot go on, systemd ends the agent. What cannot be told is told again, at every
+/// beat of the watchdog and every second, and the plugin is degraded meanwhile. Without systemd it is
+/// disabled.
 ///
 /// Add it as the first plugin, so that it is the last to be closed.
 ///
@@ -60,40 +67,80 @@ impl Plugin for SystemdPlugin {
             return Ok(());
         }
         let status = self.status.clone();
+        let systemd = Arc::new(Systemd {
+            reporter: cx.status().clone(),
+            failure: Mutex::default(),
+        });
+        let own = Arc::clone(&systemd);
         // It ends by itself once the agent stops, which it has to tell first.
-        cx.spawn("notify", async move |_stop| Ok(tell(&status).await?));
+        cx.spawn("notify", async move |_stop| {
+            tell(&own, &status).await;
+            Ok(())
+        });
         if let Some(limit) = sd_notify::watchdog_enabled() {
             cx.spawn("watchdog", async move |stop| {
-                match stop.run_until_cancelled(beat(limit)).await {
-                    Some(Err(error)) => Err(error.into()),
-                    Some(Ok(())) | None => Ok(()),
-                }
+                stop.run_until_cancelled(beat(&systemd, limit)).await;
+                Ok(())
             });
         }
         Ok(())
     }
 }
 
+/// The socket of systemd, and what came of the last message.
+struct Systemd {
+    reporter: Reporter,
+    failure: Mutex<Option<String>>,
+}
+
+impl Systemd {
+    /// Tells this; returns whether it was told. Whatever is other than the last time is logged and
+    /// reported.
+    fn notify(&self, news: &[NotifyState<'_>]) -> bool {
+        let failure = sd_notify::notify(news).err().map(|error| error.to_string());
+        let told = failure.is_none();
+        let mut before = self.failure.lock();
+        if *before != failure {
+            if let Some(error) = &failure {
+                tracing::warn!(error, "cannot tell systemd; it is tried again");
+                self.reporter
+                    .degraded(format!("cannot tell systemd: {error}"));
+            } else {
+                tracing::info!("systemd can be told again");
+                self.reporter.ok();
+            }
+            *before = failure;
+        }
+        told
+    }
+}
+
 /// Tells of the agent until it stops.
-async fn tell(status: &StatusHandle) -> io::Result<()> {
+async fn tell(systemd: &Systemd, status: &StatusHandle) {
     let mut ready = false;
     let mut agent = status.current();
     loop {
         let text = text(&agent);
         let mut news = vec![NotifyState::Status(&text)];
-        if agent.is_ready() && !ready {
-            ready = true;
+        let first_ready = agent.is_ready() && !ready;
+        if first_ready {
             news.push(NotifyState::Ready);
         }
         if agent.phase >= Phase::Stopping {
             news.push(NotifyState::Stopping);
-            return sd_notify::notify(&news);
+            systemd.notify(&news);
+            return;
         }
-        sd_notify::notify(&news)?;
-        let (told, phase) = (agent.state(), agent.phase);
-        agent = status
-            .wait_for(|agent| agent.state() != told || agent.phase != phase)
-            .await;
+        let told = systemd.notify(&news);
+        ready |= first_ready && told;
+        let (state, phase) = (agent.state(), agent.phase);
+        let other = status.wait_for(|agent| agent.state() != state || agent.phase != phase);
+        agent = if told {
+            other.await
+        } else {
+            // The same again if there is no other.
+            timeout(RETRY, other).await.unwrap_or(agent)
+        };
     }
 }
 
@@ -116,11 +163,11 @@ fn text(agent: &AgentStatus) -> String {
 }
 
 /// Tells that the runtime goes on, twice as often as systemd wants to hear it.
-async fn beat(limit: Duration) -> io::Result<()> {
+async fn beat(systemd: &Systemd, limit: Duration) -> Infallible {
     let mut ticks = interval((limit / 2).max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        sd_notify::notify(&[NotifyState::Watchdog])?;
+        systemd.notify(&[NotifyState::Watchdog]);
     }
 }

@@ -45,7 +45,8 @@ impl Tasks {
         }
     }
 
-    /// Runs a task; if it fails or panics, that is its plugin's state.
+    /// Runs a task; if it fails or panics, that is its plugin's state. After the stop it is dropped
+    /// instead.
     pub(crate) fn spawn<F>(
         &self,
         plugin: Arc<str>,
@@ -56,9 +57,15 @@ impl Tasks {
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
         let task = AssertUnwindSafe(task(self.stop.clone())).catch_unwind();
+        // The stop locks it as well, so that whoever joins knows of all tasks there will ever be.
+        let mut running = self.running.lock();
+        if self.stop.is_cancelled() {
+            drop(running);
+            tracing::debug!(%plugin, name, "a task came after the stop, and is not run");
+            return;
+        }
         let named = Named::new(&self.names, name);
         let name = name.to_owned();
-        let mut running = self.running.lock();
         // Those that have ended need not be kept until the close.
         while running.try_join_next().is_some() {}
         running.spawn(async move {
@@ -69,28 +76,25 @@ impl Tasks {
                 Err(panic) => format!("task {name} panicked: {}", panic_text(&*panic)),
             };
             tracing::error!(%plugin, %cause, "a task ended with an error");
-            reporter.task_failed(cause);
+            reporter.failed(cause);
         });
     }
 
-    /// Asks every task to stop.
+    /// Asks every task to stop; from now on there are no new ones.
     pub(crate) fn stop(&self) {
+        let running = self.running.lock();
         self.stop.cancel();
+        drop(running);
     }
 
-    /// Waits until every task has ended.
+    /// Waits until every task has ended, after the stop.
     ///
     /// # Cancel safety
     /// Dropping the future aborts the tasks that are left.
     pub(crate) async fn join(&self) {
-        loop {
-            // Taken out, as a lock cannot be held while waiting; a task may spawn others meanwhile.
-            let mut running = std::mem::take(&mut *self.running.lock());
-            if running.is_empty() {
-                return;
-            }
-            while running.join_next().await.is_some() {}
-        }
+        // Taken out, as a lock cannot be held while waiting.
+        let mut running = std::mem::take(&mut *self.running.lock());
+        while running.join_next().await.is_some() {}
     }
 
     /// The names of those that run.

@@ -613,6 +613,65 @@ async fn a_task_that_does_not_end_is_named_and_aborted() {
 }
 
 #[tokio::test]
+async fn a_task_that_is_spawned_after_the_stop_is_never_run() {
+    struct Late(Option<Context>, Log, oneshot::Sender<Context>);
+
+    impl Plugin for Late {
+        type Handle = ();
+
+        fn name(&self) -> &str {
+            "late"
+        }
+
+        fn handle(&self) {}
+
+        async fn init(&mut self, cx: &mut Context) -> PluginResult {
+            self.0 = Some(cx.clone());
+            let (own, log) = (cx.clone(), self.1.clone());
+            cx.spawn("first", async move |stop| {
+                stop.cancelled().await;
+                runs_never(&own, &log, "by a task");
+                Ok(())
+            });
+            Ok(())
+        }
+
+        async fn close(&mut self) -> PluginResult {
+            let (cx, kept) = (self.0.take().unwrap(), oneshot::channel().0);
+            runs_never(&cx, &self.1, "by the close");
+            let _ = std::mem::replace(&mut self.2, kept).send(cx);
+            Ok(())
+        }
+    }
+
+    /// Spawns a task that holds something, and finds it dropped.
+    fn runs_never(cx: &Context, log: &Log, who: &str) {
+        let held = Arc::new(());
+        let alive = Arc::downgrade(&held);
+        let (line, log) = (format!("ran, spawned {who}"), log.clone());
+        cx.spawn("late", move |_stop| {
+            let _held = held;
+            async move {
+                log.add(line);
+                std::future::pending().await
+            }
+        });
+        assert!(alive.upgrade().is_none(), "it is kept");
+    }
+
+    let log = Log::default();
+    let mut host = host();
+    let (keep, kept) = oneshot::channel();
+    host.add(Late(None, log.clone(), keep));
+    let status = host.status();
+    host.run(up(status)).await.unwrap();
+    let cx = kept.await.unwrap();
+    runs_never(&cx, &log, "after the end");
+    tokio::task::yield_now().await;
+    assert_eq!(log.lines(), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_failing_or_panicking_task_is_its_plugins_state_and_ends_nothing_else() {
     let mut host = host();
     host.add(Starts("fails", |cx: &mut Context| {
@@ -648,6 +707,34 @@ async fn a_failing_or_panicking_task_is_its_plugins_state_and_ends_nothing_else(
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn at_the_end_the_status_still_tells_what_a_plugin_failed_of() {
+    let log = Log::default();
+    let mut host = host();
+    host.add(Probe::new("a", &log));
+    host.add(Probe::new("b", &log).init(At::Fail).close(At::Fail));
+    let status = host.status();
+    host.run(std::future::pending()).await.unwrap_err();
+    let agent = status.current();
+    let end = |agent: &AgentStatus, name| {
+        let plugin = agent.plugin(name).unwrap();
+        (plugin.state, plugin.cause.as_deref().map(str::to_owned))
+    };
+    assert_eq!(end(&agent, "a"), (State::Stopped, None));
+    let both = "init: b went wrong; plugin b failed in close: b went wrong";
+    assert_eq!(end(&agent, "b"), (State::Stopped, Some(both.to_owned())));
+
+    let mut host = self::host();
+    host.add(Starts("fatal", |cx: &mut Context| cx.fatal("out of fuel")));
+    host.add(Starts("task", |cx: &mut Context| {
+        cx.spawn("beat", async |_| Err("no pulse".into()));
+    }));
+    let status = host.status();
+    host.run(std::future::pending()).await.unwrap_err();
+    let cause = end(&status.current(), "fatal").1;
+    assert_eq!(cause.as_deref(), Some("out of fuel"));
 }
 
 #[tokio::test]

@@ -238,6 +238,23 @@ async fn what_a_hook_holds_is_given_up_at_the_close() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hook_that_is_registered_after_the_close_is_not_kept() {
+    let lab = Lab::new("");
+    let mut host = lab.host();
+    let store = host.add(lab.plugin());
+    let agent = Running::start(host);
+    agent.ok("store").await;
+    agent.stop().await;
+    let held = Arc::new(());
+    let hold = Arc::clone(&held);
+    store.on_connect("late", move || {
+        let _hold = &hold;
+        async { Ok(()) }
+    });
+    assert_eq!(Arc::strong_count(&held), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn keys_of_a_session_come_back_after_an_outage_that_outlasts_it() {
     let lab = Lab::new("session-ttl: 3s");
     let mut host = lab.host();
@@ -287,6 +304,31 @@ async fn who_asks_for_the_session_of_one_scope_gets_the_same() {
     agent.stop().await;
     let error = store.session("a/").await.unwrap_err();
     assert!(matches!(error, Error::Closed { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_long_in_opening_holds_up_no_other_scope_nor_the_close() {
+    let lab = Lab::new("");
+    let mut host = lab.host();
+    let store = host.add(lab.plugin());
+    let agent = Running::start(host);
+    agent.ok("store").await;
+    let control = lab.store.control();
+    let grants = control.calls(Operation::Grant);
+    control.delay(Duration::from_secs(3600));
+    let slow = tokio::spawn({
+        let store = store.clone();
+        async move { store.session("slow/").await }
+    });
+    control.until_called(Operation::Grant, grants + 1).await;
+    control.delay(Duration::ZERO);
+    let began = Instant::now();
+    let session = store.session("a/").await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    agent.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(3));
+    assert_eq!(*session.state().borrow(), SessionState::Closed);
+    slow.abort();
 }
 
 #[tokio::test(start_paused = true)]

@@ -37,7 +37,7 @@ async fn an_agent_starts_before_its_store_and_works_once_that_is_there() {
     let agent = Running::start(host);
     let cause = agent
         .cause("store", |state, cause| {
-            state == "error" && cause.contains("nobody listens there")
+            state == "init" && cause.contains("nobody listens there")
         })
         .await;
     assert!(cause.starts_with("not connected yet"), "{cause}");
@@ -203,6 +203,28 @@ async fn what_the_program_says_wins_over_the_file() {
             .with_hosting(|hosting| hosting.allow_delayed_start = true),
     );
     let agent = Running::start(host);
-    agent.cause("store", |state, _| state == "error").await;
+    let refused = |_: &str, cause: &str| cause.contains("nobody listens there");
+    agent.cause("store", refused).await;
+    agent.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_that_the_program_says_applies_in_its_order() {
+    let lab = Lab::new("allow-delayed-start: false");
+    lab.refuse_as_unavailable();
+    let mut host = lab.host();
+    let plugin = lab.plugin().with_hosting(|hosting| {
+        hosting.allow_delayed_start = true;
+        hosting.reconnect_interval = Duration::from_secs(60);
+    });
+    host.add(plugin.with_hosting(|hosting| {
+        assert_eq!(hosting.reconnect_interval, Duration::from_secs(60));
+        hosting.reconnect_interval = Duration::from_millis(10);
+    }));
+    let agent = Running::start(host);
+    let refused = |_: &str, cause: &str| cause.contains("nobody listens there");
+    agent.cause("store", refused).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(lab.attempts().len() > 50, "{:?}", lab.attempts());
     agent.stop().await;
 }

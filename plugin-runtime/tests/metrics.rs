@@ -5,7 +5,7 @@
 
 mod http;
 
-use keyval::{BrokerExt, Memory, Observe, StoreExt};
+use keyval::{BrokerExt, Observe};
 use plugin_runtime::{
     AgentStatus, BuildInfo, ConfigDir, Host, KvPlugin, MemoryBackend, MetricsHandle, ProbePlugin,
     ProbeSettings,
@@ -25,12 +25,13 @@ async fn a_scrape_shows_the_agent_its_plugins_and_its_stores() {
         .with_settings(any_port)
         .with_metrics(metrics);
     let probe = host.add(probe);
-    host.add(KvPlugin::<MemoryBackend>::named("store"));
+    let store = host.add(KvPlugin::<MemoryBackend>::named("store"));
     let status = host.status();
     host.run(async move {
         status.wait_for(AgentStatus::is_ready).await;
-        let store = Memory::new().observe("memory");
+        // Observed by the plugin, and shown as the store that it is.
         store.put("name", "left").await.unwrap();
+        assert_eq!(store.to_string(), "memory");
         let address = probe.address().await;
         // The gauges follow the status a moment later.
         let text = loop {
@@ -57,8 +58,11 @@ async fn a_scrape_shows_the_agent_its_plugins_and_its_stores() {
         ] {
             assert!(text.contains(line), "no {line} in {text}");
         }
+        let put = "backend=\"memory\",op=\"put\",outcome=\"ok\"";
+        let count = format!("keyval_client_operation_duration_seconds_count{{{put}}} 1\n");
+        assert!(text.contains(&count), "no {count} in {text}");
         for bucket in Observe::<()>::DURATION_BUCKETS {
-            let bucket = format!("op=\"put\",outcome=\"ok\",le=\"{bucket}\"}} 1");
+            let bucket = format!("_bucket{{{put},le=\"{bucket}\"}} ");
             assert!(text.contains(&bucket), "no {bucket} in {text}");
         }
     })

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http::{get, request};
 use plugin_runtime::{
-    AgentStatus, BuildInfo, ConfigDir, Context, Criticality, Host, Hysteresis, Plugin,
+    AgentStatus, BuildInfo, ConfigDir, Context, Criticality, Host, Hysteresis, Phase, Plugin,
     PluginResult, ProbeHandle, ProbePlugin, ProbeSettings, Reporter, StatusHandle,
 };
 use serde_json::Value;
@@ -170,6 +170,37 @@ async fn probes_tell_the_truth_from_the_start_to_the_end() {
     agent.run.await.unwrap().unwrap();
     let gone = tokio::net::TcpStream::connect(agent.address).await;
     assert!(gone.is_err(), "the probes are still there");
+}
+
+#[tokio::test]
+async fn an_agent_whose_store_is_still_starting_is_neither_ready_nor_started() {
+    let mut host = host();
+    let probe = host.add(probe(&host));
+    let store = puppet(&mut host, "store");
+    let agent = Agent::run(host, probe).await;
+    let mut store = store.await;
+    store.reporter.starting("not connected yet: nobody listens");
+    store.end_init();
+    let runs = |agent: &AgentStatus| agent.phase == Phase::Running;
+    agent.status.wait_for(runs).await;
+    for path in ["/readyz", "/startupz"] {
+        let answer = get(agent.address, path).await;
+        assert_eq!(answer.code, 503, "{path}");
+        let line = "[-]store: init for ";
+        let told = answer.body.lines().find(|it| it.starts_with(line));
+        assert!(
+            told.unwrap()
+                .ends_with(": not connected yet: nobody listens")
+        );
+    }
+    let (code, json) = agent.json("/readiness").await;
+    assert_eq!((code, &json["state"]), (503, &0.into()));
+    assert_eq!(agent.code("/livez").await, 200);
+    store.reporter.ok();
+    for path in ["/readyz", "/startupz", "/readiness"] {
+        assert_eq!(agent.code(path).await, 200, "{path}");
+    }
+    agent.run.abort();
 }
 
 #[tokio::test]

@@ -209,7 +209,10 @@ struct Systemd {
 #[cfg(feature = "systemd")]
 impl Systemd {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::listen(tempfile::tempdir().unwrap())
+    }
+
+    fn listen(folder: tempfile::TempDir) -> Self {
         let path = folder.path().join("notify");
         let socket = std::os::unix::net::UnixDatagram::bind(path).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -217,9 +220,14 @@ impl Systemd {
     }
 
     fn start(&self, act: &str) -> Stubborn {
+        Self::start_in(&self.folder, act)
+    }
+
+    /// Starts it, whether or not anybody listens in that folder.
+    fn start_in(folder: &tempfile::TempDir, act: &str) -> Stubborn {
         Stubborn::start_with(act, |command| {
             command
-                .env("NOTIFY_SOCKET", self.folder.path().join("notify"))
+                .env("NOTIFY_SOCKET", folder.path().join("notify"))
                 .env("WATCHDOG_USEC", "50000")
                 .env_remove("WATCHDOG_PID");
         })
@@ -259,4 +267,19 @@ fn systemd_hears_why_an_agent_is_not_well_and_not_that_it_is_ready() {
     let heard = systemd.hears("STATUS=error: stubborn: task task panicked: as asked");
     assert!(!heard.contains("READY=1"), "{heard}");
     drop(agent);
+}
+
+#[cfg(feature = "systemd")]
+#[test]
+fn systemd_hears_of_the_agent_although_it_could_not_be_told_at_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut agent = Systemd::start_in(&folder, "behave");
+    agent.said("agent ");
+    let systemd = Systemd::listen(folder);
+    systemd.hears("READY=1");
+    systemd.hears("WATCHDOG=1");
+    systemd.hears("WATCHDOG=1");
+    agent.signal("-TERM");
+    systemd.hears("STOPPING=1");
+    assert_eq!(agent.end().0.code(), Some(0));
 }

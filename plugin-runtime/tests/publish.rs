@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use keyval::testing::Faulty;
-use keyval::{Broker, BrokerExt, KeyRange, Memory, StoreExt, WatchOptions, Watcher};
+use keyval::{
+    Broker, BrokerExt, Bytes, DeleteOptions, DeleteReply, Entry, GetOptions, Key, KeyRange,
+    ListOptions, Listing, Memory, PutOptions, PutReply, Result, StoreExt, Txn, TxnReply,
+    WatchOptions, Watcher,
+};
 use plugin_runtime::{
     AgentLabel, AgentStatus, BuildInfo, ConfigDir, Context, Host, Hysteresis, Plugin, PluginResult,
     Reporter, State, StatusPublisher,
@@ -193,4 +197,94 @@ async fn a_reader_can_tell_that_the_agent_lives_by_what_is_written_anew() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_flaps_does_not_flood_the_store_and_its_last_state_is_told() {
+    let store = Memory::new();
+    let (host, lent) = host(store.clone());
+    let seen = store.clone();
+    host.run(async move {
+        let key = "check/status/v1/plugin/store";
+        reads(&seen, key, |plugin| plugin["state"] == "OK").await;
+        let reporter = lent.await.unwrap();
+        let before = seen.get(key).await.unwrap().unwrap().version;
+        for number in 0..500 {
+            reporter.error(format!("number {number}"));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        reporter.error("the last");
+        let began = tokio::time::Instant::now();
+        reads(&seen, key, |plugin| plugin["error"] == "the last").await;
+        assert!(began.elapsed() <= Duration::from_secs(1));
+        let writes = seen.get(key).await.unwrap().unwrap().version - before;
+        assert!((5..=7).contains(&writes), "{writes} writes in 5 s");
+    })
+    .await
+    .unwrap();
+}
+
+/// A store whose first write arrives late, whether or not somebody waits for it.
+#[derive(Clone, Debug)]
+struct Late(Memory, std::sync::Arc<tokio::sync::Semaphore>);
+
+impl std::fmt::Display for Late {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[async_trait::async_trait]
+impl Broker for Late {
+    fn capabilities(&self) -> keyval::Capabilities {
+        self.0.capabilities()
+    }
+
+    async fn get_opts(&self, key: &Key, options: GetOptions) -> Result<Option<Entry>> {
+        self.0.get_opts(key, options).await
+    }
+
+    async fn list_opts(&self, range: &KeyRange, options: ListOptions) -> Result<Listing> {
+        self.0.list_opts(range, options).await
+    }
+
+    async fn put_opts(&self, key: &Key, value: Bytes, options: PutOptions) -> Result<PutReply> {
+        self.0.put_opts(key, value, options).await
+    }
+
+    async fn delete_opts(&self, range: &KeyRange, options: DeleteOptions) -> Result<DeleteReply> {
+        self.0.delete_opts(range, options).await
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<TxnReply> {
+        let Ok(first) = self.1.try_acquire() else {
+            return self.0.commit(txn).await;
+        };
+        first.forget();
+        let store = self.0.clone();
+        let late = async move {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            store.commit(txn).await
+        };
+        tokio::spawn(late).await.unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_has_begun_at_the_close_leaves_nothing_behind() {
+    let store = Memory::new();
+    let first = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+    let (host, _lent) = host(Late(store.clone(), std::sync::Arc::clone(&first)));
+    host.run(async move {
+        // The write is on its way.
+        while first.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let left = store.list(KeyRange::all()).await.unwrap();
+    let left = left.collect().await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
 }

@@ -5,6 +5,8 @@
 mod kv_support;
 mod resync_support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -12,6 +14,7 @@ use keyval::{BrokerExt, Bytes, KeyRange, ResyncCause, Revision, StoreExt, Update
 use kv_support::Lab;
 use plugin_runtime::{ParticipantState, ResyncStatus, RoundCause, VisitOutcome};
 use resync_support::{Agent, Doing, Recorder, at_first, names, recorders};
+use tokio::time::Instant;
 
 #[tokio::test(start_paused = true)]
 async fn one_who_is_late_is_reported_and_has_more_time_at_the_next_visit() {
@@ -94,16 +97,35 @@ async fn who_fails_at_a_change_begins_anew_with_a_snapshot() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_that_hangs_is_given_up_by_the_next_round() {
+async fn a_change_that_hangs_is_reported_at_the_deadline_and_made_good() {
+    let it = Recorder::new();
+    let agent = Agent::start("", |resync, store| it.register(resync, store, "a"));
+    agent.round(1).await;
+    it.behaves(at_first(1, || Doing::Hangs));
+    let began = Instant::now();
+    agent.store.put("a/1", "x").await.unwrap();
+    let degraded = |state: &str, _: &str| state == "degraded";
+    let cause = agent.running.cause("resync", degraded).await;
+    assert_eq!(cause, "a did not deal with changes within 10s");
+    assert_eq!(began.elapsed().as_secs(), 10);
+    let round = agent.round(2).await;
+    assert_eq!(round.causes, [RoundCause::Retried]);
+    agent.until(ResyncStatus::is_in_sync).await;
+    assert_eq!(it.picture().len(), 1);
+    agent.running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_round_waits_for_a_change_no_longer_than_that_has_time() {
     let it = Recorder::new();
     let agent = Agent::start("", |resync, store| it.register(resync, store, "a"));
     agent.round(1).await;
     it.behaves(at_first(1, || Doing::Hangs));
     agent.store.put("a/1", "x").await.unwrap();
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
     let round = agent.resync.resync().await.unwrap();
-    assert!(matches!(round.visits[0].outcome, VisitOutcome::Late { .. }));
-    agent.until(ResyncStatus::is_in_sync).await;
+    assert!(round.is_ok(), "{round}");
+    assert_eq!(round.took.as_secs(), 6);
     assert_eq!(it.picture().len(), 1);
     agent.running.stop().await;
 }
@@ -146,6 +168,46 @@ async fn one_that_a_compaction_left_behind_brings_a_round_in_which_deletions_sho
     // However many have noticed, each got one or two snapshots for it.
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert!(agent.rounds() <= 3, "{:?}", agent.resync);
+    agent.running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_is_lost_during_a_round_brings_another_in_which_all_are_visited() {
+    let lab = Lab::new("");
+    lab.write("resync.yaml", "deadline: 60s");
+    let it = Recorder::new();
+    let slow = Arc::new(AtomicBool::new(false));
+    let agent = Agent::start_in(lab, |resync, store| {
+        let slow = Arc::clone(&slow);
+        let action = move || {
+            let time = Duration::from_secs(30) * u32::from(slow.load(Ordering::Relaxed));
+            async move {
+                tokio::time::sleep(time).await;
+                Ok(())
+            }
+        };
+        resync.register_action("slow", action).unwrap();
+        it.register(resync, store, "a");
+    });
+    agent.round(1).await;
+    slow.store(true, Ordering::Relaxed);
+    agent.resync.request();
+    let waits = |status: &ResyncStatus| status.participants[1].state == ParticipantState::Waiting;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // While the round is with the first of the two.
+    agent.lab.store.control().cut();
+    agent.lab.store.inner().put("a/1", "x").await.unwrap();
+    agent.lab.store.inner().delete("a/1").await.unwrap();
+    agent.lab.store.compact_now().await.unwrap();
+    agent.lab.store.control().heal();
+    agent.until(waits).await;
+    let round = agent.round(3).await;
+    assert!(
+        matches!(&round.causes[..], [RoundCause::Lost { participant, .. }] if &**participant == "a"),
+        "{round}"
+    );
+    assert_eq!(names(&round), ["slow", "a"]);
+    agent.until(ResyncStatus::is_in_sync).await;
     agent.running.stop().await;
 }
 

@@ -174,6 +174,63 @@ async fn an_agent_is_not_ready_before_all_plugins_are_up_although_those_that_are
 }
 
 #[tokio::test]
+async fn a_plugin_that_is_still_starting_says_so_and_the_agent_is_not_up_before_it_is() {
+    struct Loads(Option<oneshot::Sender<Reporter>>);
+
+    impl Plugin for Loads {
+        type Handle = ();
+
+        fn name(&self) -> &str {
+            "loads"
+        }
+
+        fn handle(&self) {}
+
+        async fn init(&mut self, cx: &mut Context) -> PluginResult {
+            cx.status().starting("1 of 3 read");
+            let lend = self.0.take().unwrap();
+            lend.send(cx.status().clone()).unwrap();
+            Ok(())
+        }
+    }
+
+    let (lend, lent) = oneshot::channel();
+    let mut host = host();
+    host.add(Loads(Some(lend)));
+    let status = host.status();
+    let run = tokio::spawn(host.run(std::future::pending()));
+    let runs = |agent: &AgentStatus| agent.phase == Phase::Running;
+    let agent = status.wait_for(runs).await;
+    let loads = agent.plugin("loads").unwrap();
+    assert_eq!(loads.state, State::Init);
+    assert_eq!(loads.cause.as_deref(), Some("1 of 3 read"));
+    assert_eq!(agent.state(), State::Init);
+    assert!(!agent.is_ready() && agent.up.is_none());
+
+    let reporter = lent.await.unwrap();
+    reporter.starting("2 of 3 read");
+    let loads = status.current().plugin("loads").unwrap().clone();
+    assert_eq!(loads.cause.as_deref(), Some("2 of 3 read"));
+    reporter.ok();
+    let agent = status.current();
+    assert!(agent.is_ready() && agent.up.is_some());
+    // Once up, it has been up.
+    reporter.error("worn out");
+    assert_eq!(status.current().up, agent.up);
+    run.abort();
+}
+
+#[tokio::test]
+async fn an_agent_is_up_without_an_optional_plugin_that_is_still_starting() {
+    let agent = Agent::start(Hysteresis::none(), &["store", "-telemetry"]).await;
+    agent.reporters[1].starting("nobody listens yet");
+    let status = agent.status.current();
+    assert_eq!(status.plugin("telemetry").unwrap().state, State::Init);
+    assert!(status.is_ready() && status.up.is_some());
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn an_agent_is_not_ready_from_the_moment_it_is_told_to_shut_down() {
     struct Looks(StatusHandle, Option<oneshot::Sender<Arc<AgentStatus>>>);
 

@@ -15,8 +15,8 @@ use keyval_tests::auth::{APP, AuthEtcd, PASSWORD};
 use keyval_tests::etcd::Etcd;
 use keyval_tests::proxy::{Admit, Proxy};
 use plugin_runtime::{
-    ConfigDir, Host, Hysteresis, KvHandle, KvPlugin, Resync, ResyncPlugin, ResyncStatus,
-    RoundCause, StatusHandle,
+    AgentStatus, ConfigDir, Host, Hysteresis, KvHandle, KvPlugin, Resync, ResyncPlugin,
+    ResyncStatus, RoundCause, State, StatusHandle,
 };
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
@@ -196,8 +196,14 @@ async fn an_agent_that_starts_before_its_etcd_works_once_that_is_there() {
         "dial-timeout: 1000000000\nallow-delayed-start: true\nreconnect-interval: 500ms\n\
          resync-after-reconnect: true\nauto-compact: 0\nsession-ttl: 7",
     );
-    let cause = agent.reaches("etcd", "error").await;
-    assert!(cause.contains("not connected yet"), "{cause}");
+    let tries = |agent: &AgentStatus| {
+        let etcd = agent.plugin("etcd").unwrap();
+        let cause = etcd.cause.as_deref().unwrap_or_default();
+        cause.starts_with("not connected yet: ")
+    };
+    let tries = timeout(SOON, agent.status.wait_for(tries)).await.unwrap();
+    // Not an error: it is still starting.
+    assert_eq!(tries.state(), State::Init);
     let error = agent.store.get("a").await.unwrap_err();
     assert!(error.to_string().contains("Connection refused"), "{error}");
     etcd.restart();

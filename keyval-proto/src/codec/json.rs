@@ -5,6 +5,7 @@ use keyval::BoxError;
 use prost::Message;
 use prost_reflect::{DeserializeOptions, DynamicMessage, ReflectMessage, SerializeOptions};
 
+use super::finite::Finite;
 use super::traits::Codec;
 
 /// JSON as protobuf defines it, for messages that know their descriptors; what cn-infra's agents
@@ -13,7 +14,7 @@ use super::traits::Codec;
 /// - Fields are written under the names that they have in the `.proto` file (`physical_address`), and
 ///   read under these and their JSON names (`physicalAddress`). Defaults are left out.
 /// - 64-bit integers are strings, enums are their names, bytes are base64, timestamps and durations
-///   are texts, and `"NaN"` and `"Infinity"` are numbers.
+///   are texts, and `"NaN"` and `"Infinity"` are numbers, also where a message wraps them.
 /// - [`UnknownFields`] says what becomes of a field or the name of an enum's value that the message
 ///   does not know. No bytes at all are no value, and of a field that stands twice the last counts.
 /// - The order of the entries of a map may differ from one time to the next.
@@ -81,7 +82,7 @@ impl<T: ReflectMessage + Default> Codec<T> for ProtoJson {
         let mut text = serde_json::Serializer::new(Vec::new());
         // The causes there are name the value that is out of its range.
         message
-            .serialize_with_options(&mut text, &options)
+            .serialize_with_options(Finite(&mut text), &options)
             .map_err(|_| "a timestamp, duration or other well-known type has no form in JSON")?;
         Ok(text.into_inner().into())
     }

@@ -3,6 +3,8 @@
 #[cfg(feature = "json")]
 mod any;
 #[cfg(feature = "json")]
+mod finite;
+#[cfg(feature = "json")]
 mod json;
 mod protobuf;
 mod traits;

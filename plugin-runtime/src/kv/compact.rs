@@ -65,7 +65,7 @@ async fn lead(link: &Link, agent: &str, election: &Key, retention: Duration) -> 
         }
     };
     tracing::info!(%store, ?retention, "elected to compact");
-    let ended = compact_while_leading(link, &**store, &leadership, retention).await;
+    let ended = compact_while_leading(link, &*store.store, &leadership, retention).await;
     // It may be lost; else it ends with the lease at the latest.
     let _ = leadership.resign().await;
     ended

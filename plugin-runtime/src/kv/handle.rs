@@ -96,7 +96,8 @@ impl KvHandle {
     /// What was asked for first is done first, and each is waited for, up to 30 s. A failure, a
     /// panic included, makes the plugin's state degraded, with the name and the cause, until the
     /// same succeeds at a later connection; it ends nothing else. If the connection is lost and
-    /// back meanwhile, all of it is done once more. What is done holds until the plugin is closed.
+    /// back meanwhile, all of it is done once more. What is done holds until the plugin is closed;
+    /// after that nothing is taken any more.
     ///
     /// # Examples
     /// ```

@@ -22,9 +22,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) type Hook = dyn Fn() -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync;
 
 /// The hooks of one plugin.
-#[derive(Default)]
 pub(crate) struct Hooks {
-    registered: Mutex<Vec<Registered>>,
+    /// None once closed.
+    registered: Mutex<Option<Vec<Registered>>>,
     added: Notify,
 }
 
@@ -38,9 +38,23 @@ struct Registered {
     ran_for: Option<u64>,
 }
 
+impl Default for Hooks {
+    fn default() -> Self {
+        Self {
+            registered: Mutex::new(Some(Vec::new())),
+            added: Notify::new(),
+        }
+    }
+}
+
 impl Hooks {
+    /// Adds one behind the others; after the close it is dropped, as there will be no connection.
     pub(crate) fn add(&self, name: Arc<str>, hook: Arc<Hook>) {
-        let mut registered = self.registered.lock();
+        let mut open = self.registered.lock();
+        let Some(registered) = &mut *open else {
+            drop(open);
+            return;
+        };
         // Two plugins may use one name; what is told of each has to be told apart.
         let same = registered.iter().filter(|other| other.given == name);
         let told_as = match same.count() {
@@ -53,13 +67,13 @@ impl Hooks {
             hook,
             ran_for: None,
         });
-        drop(registered);
+        drop(open);
         self.added.notify_one();
     }
 
-    /// Forgets them, and what they hold.
-    pub(crate) fn clear(&self) {
-        let registered = std::mem::take(&mut *self.registered.lock());
+    /// Forgets them, and what they hold, and takes no more.
+    pub(crate) fn close(&self) {
+        let registered = self.registered.lock().take();
         drop(registered);
     }
 
@@ -68,6 +82,7 @@ impl Hooks {
         let mut registered = self.registered.lock();
         let next = registered
             .iter_mut()
+            .flatten()
             .find(|hook| hook.ran_for != Some(outages))?;
         next.ran_for = Some(outages);
         Some((Arc::clone(&next.name), Arc::clone(&next.hook)))
@@ -119,7 +134,7 @@ async fn run_one(link: &Link, name: &str, hook: &Hook) {
 impl fmt::Debug for Hooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let registered = self.registered.lock();
-        let names = registered.iter().map(|hook| &hook.name);
+        let names = registered.iter().flatten().map(|hook| &hook.name);
         f.debug_list().entries(names).finish()
     }
 }

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use keyval::recipes::Session;
 use keyval::{
-    Connection, ConnectionReporter, ConnectionState, EndpointFailure, Error, Hosting, ManagedStore,
-    Outcome, Prefix, Result,
+    Connection, ConnectionReporter, ConnectionState, EndpointFailure, Error, Hosting, Outcome,
+    Prefix, Result,
 };
 use tokio::time::timeout;
 
 use super::complaints::Complaints;
 use super::hooks::Hooks;
+use super::open::Opened;
 use super::sessions::Sessions;
 
 /// What an operation does while there is no connection yet.
@@ -38,7 +39,7 @@ impl Default for WaitPolicy {
 pub(crate) struct Link {
     plugin: Arc<str>,
     /// Set once; read without waiting by every operation.
-    store: OnceLock<Arc<dyn ManagedStore>>,
+    store: OnceLock<Opened>,
     /// Why there will never be one.
     failure: OnceLock<Arc<str>>,
     closed: AtomicBool,
@@ -66,9 +67,9 @@ impl Link {
     }
 
     /// The connection is there: whoever waits goes on.
-    pub(crate) fn connect(&self, store: &Arc<dyn ManagedStore>) {
+    pub(crate) fn connect(&self, store: &Opened) {
         // A second connection would come from a second `init`, which no host does.
-        if self.store.set(Arc::clone(store)).is_err() {
+        if self.store.set(store.clone()).is_err() {
             return;
         }
         match store.connection() {
@@ -93,7 +94,7 @@ impl Link {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.connection.closed();
-        self.hooks.clear();
+        self.hooks.close();
     }
 
     /// Tells the state of the connection, as the store tells it.
@@ -130,7 +131,7 @@ impl Link {
 
     /// The session of this scope.
     pub(crate) async fn session(&self, scope: Prefix, wait: WaitPolicy) -> Result<Session> {
-        let store = Arc::clone(self.store(wait).await?);
+        let store = Arc::clone(&self.store(wait).await?.store);
         let ttl = self.hosting().cloned().unwrap_or_default().session_ttl;
         self.sessions
             .get(store, scope, ttl)
@@ -144,19 +145,19 @@ impl Link {
     }
 
     /// The store, if it is connected and not closed.
-    pub(crate) fn present(&self) -> Option<&Arc<dyn ManagedStore>> {
+    pub(crate) fn present(&self) -> Option<&Opened> {
         self.store
             .get()
             .filter(|_| !self.closed.load(Ordering::Acquire))
     }
 
     /// The store, whatever its state: for the plugin, to close it.
-    pub(crate) fn connected(&self) -> Option<&Arc<dyn ManagedStore>> {
+    pub(crate) fn connected(&self) -> Option<&Opened> {
         self.store.get()
     }
 
     /// The store, once it is connected.
-    pub(crate) async fn store(&self, wait: WaitPolicy) -> Result<&Arc<dyn ManagedStore>> {
+    pub(crate) async fn store(&self, wait: WaitPolicy) -> Result<&Opened> {
         if let Some(store) = self.settled()? {
             return Ok(store);
         }
@@ -183,7 +184,7 @@ impl Link {
         Err(self.unavailable(waited + &because.unwrap_or_default()))
     }
 
-    fn settled(&self) -> Result<Option<&Arc<dyn ManagedStore>>> {
+    fn settled(&self) -> Result<Option<&Opened>> {
         if self.closed.load(Ordering::Acquire) {
             return Err(self.is_closed());
         }

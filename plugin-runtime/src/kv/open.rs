@@ -1,9 +1,11 @@
 //! How the store of one backend is opened, from its settings.
 
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use keyval::{BoxError, Connector, Hosting, ManagedStore};
+use keyval::{BoxError, Connector, Hosting, ManagedStore, Observe};
 use keyval_config::{ConfigDir, Origin, Settings};
 
 /// A store whose settings are read, and that can be connected to.
@@ -18,8 +20,36 @@ pub(crate) struct Prepared {
     pub(crate) connect: Box<Connect>,
 }
 
-pub(crate) type Connect =
-    dyn Fn() -> BoxFuture<'static, keyval::Result<Arc<dyn ManagedStore>>> + Send + Sync;
+pub(crate) type Connect = dyn Fn() -> BoxFuture<'static, keyval::Result<Opened>> + Send + Sync;
+
+/// A store that is connected, and observed. It is shown as what it is below that.
+#[derive(Clone, Debug)]
+pub(crate) struct Opened {
+    pub(crate) store: Arc<dyn ManagedStore>,
+    name: Arc<str>,
+}
+
+impl Opened {
+    fn new(store: impl ManagedStore, backend: &'static str) -> Self {
+        let name = store.to_string().into();
+        let store = Arc::new(Observe::new(store, backend));
+        Self { store, name }
+    }
+}
+
+impl Deref for Opened {
+    type Target = dyn ManagedStore;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.store
+    }
+}
+
+impl fmt::Display for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
 
 /// Reads the settings of a plugin, whose name it is given.
 pub(crate) type Prepare = dyn Fn(&ConfigDir, &str) -> Result<Prepared, BoxError> + Send + Sync;
@@ -48,7 +78,7 @@ pub(crate) fn prepare<C: Connector>(settings: C::Config, origin: &Origin) -> Pre
             let settings = settings.clone();
             Box::pin(async move {
                 let store = C::connect(&settings).await?;
-                Ok(Arc::new(store) as Arc<dyn ManagedStore>)
+                Ok(Opened::new(store, C::BACKEND))
             })
         }),
     }

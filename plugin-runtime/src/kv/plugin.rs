@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use keyval::{Connector, Hosting, Key, Maintenance, ManagedStore};
+use keyval::{Connector, Hosting, Key};
 use keyval_config::{ConfigDir, Section, Settings};
 
 use super::backends::Backends;
@@ -12,7 +12,7 @@ use super::compact::auto_compact;
 use super::handle::KvHandle;
 use super::hooks::run_hooks;
 use super::link::{Link, WaitPolicy};
-use super::open::{Prepare, Prepared, by_connector};
+use super::open::{Opened, Prepare, Prepared, by_connector};
 use super::owner::KvOwner;
 use super::upkeep::{Upkeep, connect, relay, report};
 use crate::context::Context;
@@ -25,6 +25,8 @@ const COMPACTION_ELECTION: &str = "keyval/auto-compact";
 ///
 /// `C` is the [`Connector`] of a backend fixed at compile time, or [`Backends`], of which the YAML
 /// file chooses one. The plugin's [`KvHandle`] can be given to others before anything is connected.
+/// Every operation is traced and measured under the name of the backend; see
+/// [`Observe`](keyval::Observe).
 ///
 /// # What the settings say to it
 /// These are the keys of cn-infra's `etcd.conf`. For a backend without them, they stand beside the
@@ -33,9 +35,9 @@ const COMPACTION_ELECTION: &str = "keyval/auto-compact";
 ///
 /// - `allow-delayed-start`: `init` does not wait for the store. Attempts to connect follow each
 ///   other, ever less often, down to one in each `reconnect-interval`; until one succeeds the
-///   plugin's state is an error with the last cause, and operations wait, or fail at once, as the
-///   [`WaitPolicy`] says. Settings that make no sense still end the agent. Without this key, `init`
-///   fails if the first attempt does.
+///   plugin is still [starting](crate::Reporter::starting), with the last cause, and operations
+///   wait, or fail at once, as the [`WaitPolicy`] says. Settings that make no sense still end the
+///   agent. Without this key, `init` fails if the first attempt does.
 /// - `resync-after-reconnect`: a round of resync after each outage; see
 ///   [`ResyncPlugin`](crate::ResyncPlugin).
 /// - `auto-compact`: gives up history that is older than this. Of all agents that have it on, one is
@@ -117,7 +119,8 @@ impl<C> KvPlugin<C> {
         self
     }
 
-    /// Changes what the settings say to the host, once they are read.
+    /// Changes what the settings say to the host, once they are read. Called again, it changes what
+    /// the calls before have made of it.
     ///
     /// # Examples
     /// ```
@@ -129,7 +132,11 @@ impl<C> KvPlugin<C> {
     /// ```
     #[must_use]
     pub fn with_hosting(mut self, change: impl Fn(&mut Hosting) + Send + 'static) -> Self {
-        self.hosting = Box::new(change);
+        let before = std::mem::replace(&mut self.hosting, Box::new(|_| {}));
+        self.hosting = Box::new(move |hosting| {
+            before(hosting);
+            change(hosting);
+        });
         self
     }
 
@@ -174,7 +181,7 @@ impl<C: 'static> Plugin for KvPlugin<C> {
         let prepared = prepared.inspect_err(|error| self.link.fail(&error.to_string()))?;
         let (hosting, begun) = (prepared.hosting.clone(), Begun::new(cx, &self.link));
         if hosting.allow_delayed_start {
-            cx.status().error("not connected yet");
+            cx.status().starting("not connected yet");
             begun.later(prepared);
         } else {
             let store = (prepared.connect)().await;
@@ -257,10 +264,10 @@ impl Begun {
     }
 
     /// Goes on with a store that is connected.
-    async fn with(&self, store: Arc<dyn ManagedStore>, origin: String) {
+    async fn with(&self, store: Opened, origin: String) {
         tracing::info!(plugin = self.cx.name(), %store, settings = origin, "connected");
         self.link.connect(&store);
-        let (link, relayed) = (Arc::clone(&self.link), Arc::clone(&store));
+        let (link, relayed) = (Arc::clone(&self.link), store.clone());
         self.cx.spawn("connection", async move |stop| {
             relay(link, relayed, stop).await;
             Ok(())

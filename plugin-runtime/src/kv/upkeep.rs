@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use keyval::{BackoffPolicy, ConnectionState, Error, ManagedStore, Outcome};
+use keyval::{BackoffPolicy, ConnectionState, Error, Outcome};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::link::Link;
-use super::open::Connect;
+use super::open::{Connect, Opened};
 use crate::context::Context;
 
 /// How often the store is asked how it is, and how long it may take to answer.
@@ -27,7 +27,7 @@ pub(crate) async fn connect(
     connect: &Connect,
     longest_wait: Duration,
     stop: &CancellationToken,
-) -> Option<Arc<dyn ManagedStore>> {
+) -> Option<Opened> {
     let mut backoff = BackoffPolicy::default()
         .with_initial(FIRST_WAIT.min(longest_wait))
         .with_max(longest_wait)
@@ -55,13 +55,13 @@ pub(crate) async fn connect(
             tracing::debug!(plugin = cx.name(), %error, "still not connected");
         }
         link.not_yet(&error);
-        cx.status().error(format!("not connected yet: {error}"));
+        cx.status().starting(format!("not connected yet: {error}"));
         stop.run_until_cancelled(sleep(backoff.next_wait())).await?;
     }
 }
 
 /// Passes on what the store tells of its connection, until it ends.
-pub(crate) async fn relay(link: Arc<Link>, store: Arc<dyn ManagedStore>, stop: CancellationToken) {
+pub(crate) async fn relay(link: Arc<Link>, store: Opened, stop: CancellationToken) {
     let Some(mut connection) = store.connection() else {
         return;
     };
@@ -80,7 +80,7 @@ pub(crate) async fn report(upkeep: Upkeep, stop: CancellationToken) {
 pub(crate) struct Upkeep {
     pub(crate) cx: Context,
     pub(crate) link: Arc<Link>,
-    pub(crate) store: Arc<dyn ManagedStore>,
+    pub(crate) store: Opened,
     /// Where its settings come from.
     pub(crate) origin: String,
 }

@@ -10,11 +10,11 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 
-/// How many connections are open at once; for one more, the oldest is closed. A request is answered
-/// in far less time than it takes to open as many, so that the oldest is one that does not go on.
+/// How many connections are open at once; for one more, the oldest is closed. A request that is there
+/// is answered before a few more connections are let in, so that the oldest is one that does not go on.
 const MAX_CONNECTIONS: usize = 64;
 /// How long a client may take to send its request's head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
@@ -31,7 +31,12 @@ pub(super) async fn serve(listener: TcpListener, router: Router) -> Infallible {
     let mut open = Open::default();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => open.add(serve_one(stream, router.clone())),
+            Ok((stream, _)) => {
+                open.add(serve_one(stream, router.clone()));
+                // Those that are open get their turn before the next one is let in, so that many who
+                // waited do not push each other out.
+                yield_now().await;
+            }
             // Out of file descriptors, most likely: those that are open will end.
             Err(error) => {
                 tracing::warn!(%error, "the probes cannot accept a connection");

@@ -65,7 +65,7 @@ pub(super) fn pair(settings: ResyncSettings) -> (Resync, ResyncDriver) {
 /// order in which they were registered, so that one can rely on what those before it have done.
 /// Each has a deadline for its answer; one that fails or is late is reported and visited again, by
 /// itself and ever less often, until it is done. In between each gets the changes behind its
-/// snapshot as they come.
+/// snapshot as they come, with the same deadline for each revision.
 ///
 /// There is a round when the store is first connected; after an outage, where the settings say so
 /// (`resync-after-reconnect`); when a participant has lost its place in the history, by a compaction

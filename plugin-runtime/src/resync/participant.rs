@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures::{FutureExt, Stream, StreamExt};
 use keyval::{BoxError, ResyncCause, Revision, Update};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::reconcile::Reconcile;
 use super::shared::{Answer, Note, Request};
@@ -108,37 +109,38 @@ where
         Ok(Some(revision))
     }
 
-    /// Deals with an update; a request meanwhile waits for that, unless it is given up.
+    /// Deals with an update, for which it has as long as for a visit; a request meanwhile waits for
+    /// that.
     async fn hear_until_asked(
         &mut self,
         update: Option<Result<Update<V>, E>>,
         requests: &mut mpsc::Receiver<Request>,
     ) -> Heard {
+        let deadline = self.note.deadline();
         let mut asked: Option<Option<Request>> = None;
-        let result = {
-            let mut hearing = pin!(contain(self.hear(update)));
+        let heard = {
+            let mut hearing = pin!(timeout(deadline, contain(self.hear(update))));
             loop {
                 tokio::select! {
                     biased;
-                    result = &mut hearing => break Some(result),
+                    heard = &mut hearing => break heard,
                     request = requests.recv(), if asked.is_none() => asked = Some(request),
-                    () = given_up(&mut asked) => break None,
                 }
             }
         };
-        match result {
-            Some(result) => {
-                if let Err(cause) = result.and_then(|heard| heard) {
-                    self.updates = None;
-                    self.note.failed(cause);
-                }
-                asked.map_or(Heard::Done, Heard::Asked)
-            }
-            None => {
+        match heard.map(|heard| heard.and_then(|heard| heard)) {
+            Ok(Ok(())) => {}
+            Ok(Err(cause)) => {
                 self.updates = None;
-                Heard::Done
+                self.note.failed(cause);
+            }
+            // What is half done is dropped, as at a visit.
+            Err(_) => {
+                self.updates = None;
+                self.note.late(deadline);
             }
         }
+        asked.map_or(Heard::Done, Heard::Asked)
     }
 
     async fn hear(&mut self, update: Option<Result<Update<V>, E>>) -> Result<(), Arc<str>> {
@@ -174,7 +176,7 @@ const ENDED: &str = "its updates have ended";
 
 /// What was asked for while an update was dealt with.
 enum Heard {
-    /// Nothing, or it was given up.
+    /// Nothing.
     Done,
     /// A visit; or nobody asks any more.
     Asked(Option<Request>),
@@ -207,14 +209,6 @@ async fn next<S: Stream>(updates: &mut Option<Pin<Box<S>>>) -> Option<S::Item> {
     match updates {
         Some(updates) => updates.next().await,
         None => pending().await,
-    }
-}
-
-async fn given_up(asked: &mut Option<Option<Request>>) {
-    match asked {
-        Some(Some(request)) => request.answer.closed().await,
-        // Nobody is left to ask; the update may be dealt with to its end.
-        Some(None) | None => pending().await,
     }
 }
 

@@ -21,8 +21,8 @@ use crate::status::Reporter;
 /// settings are in the file of the plugin's name ([`ResyncSettings`]); whether there is a round
 /// after each outage, those of the store say (`resync-after-reconnect`).
 ///
-/// Its state is an error until the first round is done, then degraded for as long as a participant
-/// is not in sync.
+/// It is [starting](Reporter::starting) until the first round is done, then degraded for as long as a
+/// participant is not in sync.
 ///
 /// # Examples
 /// ```
@@ -88,7 +88,7 @@ impl Plugin for ResyncPlugin {
     async fn init(&mut self, cx: &mut Context) -> PluginResult {
         self.resync
             .configure(cx.config().load_valid::<ResyncSettings>(&self.name)?.value)?;
-        cx.status().error("no round of resync is done yet");
+        cx.status().starting("no round of resync is done yet");
         Ok(())
     }
 

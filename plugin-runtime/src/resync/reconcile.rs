@@ -51,8 +51,9 @@ pub trait Reconcile<V = Bytes>: Send + 'static {
     /// snapshot.
     ///
     /// # Cancel safety
-    /// The future is dropped when the deadline of a round has passed; a fresh snapshot follows. So
-    /// what is half done must not stand in the way of doing all of it.
+    /// The future is dropped when the deadline has passed, which is the same for a snapshot and for
+    /// changes; a fresh snapshot follows. So what is half done must not stand in the way of doing
+    /// all of it.
     fn reconcile(&mut self, update: Update<V>)
     -> impl Future<Output = Result<(), BoxError>> + Send;
 }

@@ -46,7 +46,8 @@ pub enum ParticipantState {
     Waiting,
     /// It has dealt with all that it was told.
     InSync,
-    /// It failed, was late, or gets no updates, for this reason. It is tried again.
+    /// It failed or was late, in a round or with a change, or gets no updates, for this reason. It
+    /// is tried again.
     Failed {
         /// The reason.
         cause: Arc<str>,

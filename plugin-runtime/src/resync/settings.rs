@@ -27,8 +27,9 @@ const LEAST: Duration = Duration::from_millis(1);
 )]
 #[non_exhaustive]
 pub struct ResyncSettings {
-    /// How long each participant has for its answer; 10 s by default, 1 ms the least. One that is
-    /// late has twice the time at its next visit, up to 64 times.
+    /// How long each participant has for its answer in a round, and for the changes of one revision
+    /// in between; 10 s by default, 1 ms the least. One that is late has twice the time at its next
+    /// visit, up to 64 times.
     #[serde(with = "duration")]
     #[schemars(with = "HumanDuration")]
     pub deadline: Duration,
@@ -66,7 +67,7 @@ impl ResyncSettings {
         ]
     }
 
-    /// Sets how long each participant has for its answer.
+    /// Sets how long each participant has for its answer, and for changes in between.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;

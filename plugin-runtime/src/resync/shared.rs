@@ -217,14 +217,10 @@ impl Shared {
     pub(super) fn visiting(&self, id: u64) -> Option<(Arc<str>, Duration)> {
         let mut inner = self.inner.lock();
         let member = inner.members.get(&id)?;
-        let (name, doubled) = (Arc::clone(&member.name), 1 << member.late.min(DOUBLINGS));
+        let (name, deadline) = (Arc::clone(&member.name), inner.deadline(member));
         inner.joined.remove(&id);
         inner.retries.remove(&id);
-        // What it has lost so far, this visit makes good.
-        inner.causes.retain(
-            |cause| !matches!(cause, RoundCause::Lost { participant, .. } if *participant == name),
-        );
-        Some((name, inner.settings.deadline.saturating_mul(doubled)))
+        Some((name, deadline))
     }
 
     /// The visit of a participant is over.
@@ -293,6 +289,12 @@ impl Shared {
 }
 
 impl Inner {
+    /// How long this participant has for what it is told.
+    fn deadline(&self, member: &Member) -> Duration {
+        let doubled = 1 << member.late.min(DOUBLINGS);
+        self.settings.deadline.saturating_mul(doubled)
+    }
+
     fn backoff(&self) -> Backoff {
         let longest = self.settings.retry_interval;
         let mut policy = BackoffPolicy::default()
@@ -327,6 +329,23 @@ impl Note {
     /// It has failed between two rounds.
     pub(super) fn failed(&self, cause: Arc<str>) {
         let mut inner = self.shared.inner.lock();
+        self.shared.failed(&mut inner, self.id, cause);
+    }
+
+    /// How long it has for what it is told between two rounds.
+    pub(super) fn deadline(&self) -> Duration {
+        let inner = self.shared.inner.lock();
+        let member = inner.members.get(&self.id);
+        member.map_or(inner.settings.deadline, |member| inner.deadline(member))
+    }
+
+    /// It has not dealt with changes in time.
+    pub(super) fn late(&self, after: Duration) {
+        let mut inner = self.shared.inner.lock();
+        if let Some(member) = inner.members.get_mut(&self.id) {
+            member.late += 1;
+        }
+        let cause = format!("did not deal with changes within {after:?}").into();
         self.shared.failed(&mut inner, self.id, cause);
     }
 

@@ -41,9 +41,9 @@ pub enum Criticality {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Phase {
-    /// Not every plugin is up.
+    /// The plugins are being brought up.
     Starting,
-    /// Every plugin is up.
+    /// The `init` and `after_init` of every plugin are done.
     Running,
     /// The plugins are being closed.
     Stopping,
@@ -81,7 +81,7 @@ pub struct AgentStatus {
     pub phase: Phase,
     /// When its host was made.
     pub started: SystemTime,
-    /// When every plugin was up for the first time.
+    /// When every required plugin was up for the first time.
     pub up: Option<SystemTime>,
     /// Since when the agent as a whole is in its [`state`](Self::state).
     pub since: SystemTime,
@@ -123,6 +123,12 @@ impl AgentStatus {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.state() <= State::Degraded
+    }
+
+    /// Whether nothing is left of the start: no required plugin is still on its way.
+    pub(crate) fn is_up(&self) -> bool {
+        let starts = |plugin: &PluginStatus| plugin.is_required() && plugin.state == State::Init;
+        self.phase == Phase::Running && !self.plugins.iter().any(starts)
     }
 
     /// The status of one plugin.

@@ -45,10 +45,12 @@ struct Book {
 struct Note {
     /// The state that it is in, if another than the one shown.
     held: Option<Held>,
+    /// Whether it has said itself how it is.
+    told: bool,
     /// Whether it has had its last word.
     ended: bool,
-    /// Whether a task of it is gone, so that it cannot be well again.
-    failed: bool,
+    /// What it failed of first, so that it cannot be well again.
+    failure: Option<Arc<str>>,
 }
 
 /// A state that has yet to last.
@@ -113,9 +115,6 @@ impl Board {
     pub(crate) fn set_phase(&self, phase: Phase) {
         self.change(|book| {
             book.agent.phase = phase;
-            if phase == Phase::Running {
-                book.agent.up = Some(SystemTime::now());
-            }
             true
         });
     }
@@ -140,9 +139,10 @@ impl Board {
     pub(crate) fn report(&self, index: usize, state: State, cause: Option<Arc<str>>) {
         self.change(|book| {
             let (shown, note) = (&mut book.agent.plugins[index], &mut book.notes[index]);
-            if note.ended || (note.failed && state != State::Error) {
+            if note.ended || (note.failure.is_some() && state != State::Error) {
                 return false;
             }
+            note.told = true;
             let hold = book.hysteresis.hold(shown.state, state);
             if state == shown.state || hold.is_zero() {
                 note.held = None;
@@ -178,7 +178,7 @@ impl Board {
                 return false;
             }
             note.held = None;
-            note.failed = true;
+            note.failure.get_or_insert_with(|| Arc::clone(&cause));
             book.agent.plugins[index].set(State::Error, Some(cause), SystemTime::now())
         });
     }
@@ -186,19 +186,21 @@ impl Board {
     /// A plugin that has not said how it is works.
     pub(crate) fn ok_unless_told(&self, index: usize) {
         self.change(|book| {
-            let shown = &mut book.agent.plugins[index];
+            let (shown, note) = (&mut book.agent.plugins[index], &book.notes[index]);
             shown.state == State::Init
-                && shown.set(State::Ok, shown.cause.clone(), SystemTime::now())
+                && !note.told
+                && shown.set(State::Ok, None, SystemTime::now())
         });
     }
 
-    /// A plugin is in this state for good.
+    /// A plugin is in this state for good, for this cause and what it failed of before.
     pub(crate) fn last_word(&self, index: usize, state: State, cause: Option<Arc<str>>) {
         self.change(|book| {
-            book.notes[index] = Note {
-                held: None,
-                ended: true,
-                failed: false,
+            let note = &mut book.notes[index];
+            (note.held, note.ended) = (None, true);
+            let cause = match (&note.failure, cause) {
+                (Some(failure), Some(cause)) => Some(format!("{failure}; {cause}").into()),
+                (failure, cause) => cause.or_else(|| failure.clone()),
             };
             book.agent.plugins[index].set(state, cause, SystemTime::now())
         });
@@ -252,6 +254,9 @@ impl Board {
         if change(&mut book) {
             let now = SystemTime::now();
             book.agent.changed = now;
+            if book.agent.up.is_none() && book.agent.is_up() {
+                book.agent.up = Some(now);
+            }
             if book.agent.state() != before {
                 book.agent.since = now;
             }

@@ -36,6 +36,14 @@ impl Reporter {
         self.board.report(self.index, State::Degraded, cause);
     }
 
+    /// The plugin is not up yet, although its `init` and `after_init` have done their part; the text
+    /// tells what it waits for. The agent is not up before it has told something else, unless it is
+    /// [optional](crate::Criticality::Optional).
+    pub fn starting(&self, cause: impl Into<Arc<str>>) {
+        let cause = Some(cause.into());
+        self.board.report(self.index, State::Init, cause);
+    }
+
     /// The plugin does not work.
     pub fn error(&self, cause: impl Into<Arc<str>>) {
         let cause = Some(cause.into());
@@ -59,8 +67,8 @@ impl Reporter {
         self.board.ok_unless_told(self.index);
     }
 
-    /// A task of the plugin is gone: it does not work, whatever its other tasks say.
-    pub(crate) fn task_failed(&self, cause: String) {
+    /// The plugin has failed for good: it does not work, whatever its tasks say.
+    pub(crate) fn failed(&self, cause: String) {
         self.board.fail(self.index, cause.into());
     }
 
