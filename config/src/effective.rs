@@ -29,7 +29,7 @@ impl Effective {
     pub(crate) fn take(&mut self, node: &Node, shown: &[Step], tree: &Tree, path: &[Step]) {
         let below = |step: &Step, path: &[Step]| [path, std::slice::from_ref(step)].concat();
         match &node.kind {
-            Kind::Map(entries) if !entries.is_empty() => {
+            Kind::Map(entries) => {
                 for entry in entries {
                     let step = Step::Key(entry.key.text.clone());
                     let (shown, path) = (below(&step, shown), below(&step, path));
