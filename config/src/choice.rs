@@ -8,11 +8,12 @@ use serde_json::{Map, Value, json};
 
 use crate::described::{Described, Settings, Typed};
 use crate::dir::ConfigDir;
+use crate::effective::Effective;
 use crate::error::{Error, Result};
 use crate::fault::Fault;
 use crate::node::{Entry, Step};
 use crate::origin::Origin;
-use crate::print::{Printer, origin_of, quoted};
+use crate::print::{Printer, origin_of, quoted, to_node};
 use crate::tree::Tree;
 
 /// A configuration that chooses one of several, such as the backend of a store.
@@ -241,6 +242,30 @@ impl Choice {
             out = printer.out;
         }
         Ok(out)
+    }
+
+    /// What holds in the end, to be compared.
+    pub(crate) fn effective(&self, plugin: &str, config: &ConfigDir) -> Result<Effective> {
+        let Chosen {
+            name,
+            mut tree,
+            path,
+            mut beside,
+        } = self.choose(plugin, config)?;
+        let mut effective = Effective::default();
+        let key = [Step::Key(self.key.to_owned())];
+        let chosen = to_node(plugin, &name)?;
+        // A name is no secret: where it was written does not matter.
+        effective.take(&chosen, &key, &Tree::empty(), &key);
+        if let Some(described) = &self.beside {
+            let node = described.effective(plugin, &mut beside, &[])?;
+            effective.take(&node, &[], &beside, &[]);
+        }
+        if let Some((_, described)) = self.find(name) {
+            let node = described.effective(name, &mut tree, &path)?;
+            effective.take(&node, &[Step::Key(name.to_owned())], &tree, &path);
+        }
+        Ok(effective)
     }
 
     pub(crate) fn schema(&self, generator: &mut SchemaGenerator) -> Value {

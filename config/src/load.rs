@@ -87,7 +87,7 @@ pub struct Loaded<T> {
     /// Where it comes from, to be shown in a status: the file, or without one the first variable or
     /// flag that says something, or the defaults.
     pub origin: Origin,
-    tree: Arc<Tree>,
+    pub(crate) tree: Arc<Tree>,
 }
 
 impl<T> Loaded<T> {

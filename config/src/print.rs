@@ -140,7 +140,7 @@ pub(crate) fn origin_of(place: Option<&Place>) -> String {
 }
 
 /// Whether a value has a secret in it.
-fn hides(node: &Node) -> bool {
+pub(crate) fn hides(node: &Node) -> bool {
     match &node.kind {
         Kind::Scalar(value) => value.text == HIDDEN,
         Kind::List(items) => items.iter().any(hides),
@@ -149,7 +149,7 @@ fn hides(node: &Node) -> bool {
 }
 
 /// A value on one line.
-fn flow(node: &Node) -> String {
+pub(crate) fn flow(node: &Node) -> String {
     match &node.kind {
         Kind::Scalar(value) => scalar(value),
         Kind::List(items) => {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::choice::Choice;
 use crate::described::{Described, Settings, Typed};
 use crate::dir::ConfigDir;
+use crate::effective::Effective;
 use crate::error::Result;
 use crate::origin::Origin;
 use crate::print::Printer;
@@ -119,6 +120,46 @@ impl Section {
                 Ok(printer.out)
             }
             Shape::Choice(choice) => choice.print(&self.name, config),
+        }
+    }
+
+    /// What holds in the end, to be compared with what holds later: which keys are set differently now.
+    ///
+    /// Of a secret what is written is compared, not what is in the file that it may name.
+    ///
+    /// # Errors
+    /// As [`print`](Self::print).
+    ///
+    /// # Examples
+    /// ```
+    /// use keyval_config::{ConfigDir, Section, Validate, schemars};
+    ///
+    /// #[derive(Default, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
+    /// #[serde(default, deny_unknown_fields)]
+    /// struct Probe {
+    ///     port: u16,
+    ///     host: String,
+    /// }
+    ///
+    /// impl Validate for Probe {}
+    ///
+    /// let section = Section::of::<Probe>("probe");
+    /// let config = ConfigDir::new("/no/such/folder");
+    /// let before = section.effective(&config)?;
+    /// let after = section.effective(&config.with_flag("probe.port=9191")?)?;
+    /// assert_eq!(before.differences(&after), ["port"]);
+    /// # keyval_config::Result::Ok(())
+    /// ```
+    pub fn effective(&self, config: &ConfigDir) -> Result<Effective> {
+        match &self.shape {
+            Shape::Of(described) => {
+                let mut tree = config.tree(&self.name)?;
+                let node = described.effective(&self.name, &mut tree, &[])?;
+                let mut effective = Effective::default();
+                effective.take(&node, &[], &tree, &[]);
+                Ok(effective)
+            }
+            Shape::Choice(choice) => choice.effective(&self.name, config),
         }
     }
 

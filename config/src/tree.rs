@@ -181,7 +181,12 @@ impl Tree {
 
     /// Refuses what was read from a path if its type finds fault with it.
     pub(crate) fn check(&self, value: &impl Validate, path: &[Step]) -> Result<()> {
-        let findings: Vec<_> = Findings::of(value)
+        self.refuse(Findings::of(value), path)
+    }
+
+    /// Refuses what stands at a path for these reasons, if there are any.
+    pub(crate) fn refuse(&self, findings: Findings, path: &[Step]) -> Result<()> {
+        let findings: Vec<_> = findings
             .into_steps()
             .map(|(steps, message)| {
                 let steps: Vec<Step> = path.iter().cloned().chain(steps).collect();

@@ -4,13 +4,14 @@ use std::future::Future;
 use std::sync::Arc;
 
 use keyval::BoxError;
-use keyval_config::{ConfigDir, Loaded};
+use keyval_config::{ConfigDir, Loaded, Reload};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Cause, Failure, Stage};
 use crate::label::AgentLabel;
+use crate::reload::{Live, Reloads};
 use crate::status::Reporter;
 use crate::tasks::Tasks;
 
@@ -31,6 +32,7 @@ pub struct Context {
 pub(crate) struct Agent {
     pub(crate) config: ConfigDir,
     pub(crate) label: Option<AgentLabel>,
+    pub(crate) reloads: Reloads,
 }
 
 impl Context {
@@ -74,6 +76,61 @@ impl Context {
     /// As [`ConfigDir::load`].
     pub fn load<T: DeserializeOwned + Default>(&self) -> keyval_config::Result<Loaded<T>> {
         self.agent.config.load(&self.name)
+    }
+
+    /// The plugin's own configuration by its rules, which may change while the agent runs.
+    ///
+    /// A [`Reloader`](crate::Reloader) reads it again, by the same layers, and a
+    /// [`ReloadPlugin`](crate::ReloadPlugin) does so at SIGHUP. What is refused then, changes nothing.
+    ///
+    /// # Errors
+    /// As [`ConfigDir::load_valid`].
+    ///
+    /// # Examples
+    /// ```
+    /// use plugin_runtime::{Context, Plugin, PluginResult, Reload};
+    /// use keyval_config::Validate;
+    ///
+    /// #[derive(Default, PartialEq, serde::Deserialize)]
+    /// #[serde(default, deny_unknown_fields)]
+    /// struct Settings {
+    ///     text: String,
+    /// }
+    ///
+    /// impl Validate for Settings {}
+    /// impl Reload for Settings {}
+    ///
+    /// struct Greeter;
+    ///
+    /// impl Plugin for Greeter {
+    ///     type Handle = ();
+    ///
+    ///     fn name(&self) -> &str {
+    ///         "greeter"
+    ///     }
+    ///
+    ///     fn handle(&self) {}
+    ///
+    ///     async fn init(&mut self, cx: &mut Context) -> PluginResult {
+    ///         let mut settings = cx.live::<Settings>()?;
+    ///         println!("{}", settings.current().text);
+    ///         cx.spawn("greet", async move |stop| {
+    ///             while let Some(next) = stop.run_until_cancelled(settings.changed()).await {
+    ///                 println!("{}", next.text);
+    ///             }
+    ///             Ok(())
+    ///         });
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub fn live<T>(&self) -> keyval_config::Result<Live<T>>
+    where
+        T: DeserializeOwned + Default + Reload + PartialEq + Send + Sync + 'static,
+    {
+        let loaded = self.agent.config.load_valid::<T>(&self.name)?;
+        let plugin = Arc::clone(&self.name);
+        Ok(self.agent.reloads.add(plugin, loaded.value))
     }
 
     /// Where the plugin reports how it is.

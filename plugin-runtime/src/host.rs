@@ -18,6 +18,7 @@ use crate::context::{Agent, Context};
 use crate::error::{Cause, Error, Failure, Result, Stage};
 use crate::label::AgentLabel;
 use crate::plugin::{ErasedPlugin, Plugin};
+use crate::reload::{Reloader, Reloads};
 use crate::status::{Board, Gauges, Hysteresis, Phase, Reporter, StatusHandle};
 use crate::tasks::Tasks;
 
@@ -84,6 +85,7 @@ impl Host {
             agent: Arc::new(Agent {
                 config,
                 label: None,
+                reloads: Reloads::default(),
             }),
             board: Board::new(),
             members: Vec::new(),
@@ -171,6 +173,13 @@ impl Host {
         self.board.reader()
     }
 
+    /// Reads the configuration again while the host runs; a [`ReloadPlugin`](crate::ReloadPlugin) does so at
+    /// SIGHUP.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        Reloader::new(self.agent.reloads.clone())
+    }
+
     /// Brings the plugins up, waits until `shutdown` completes, and closes them.
     ///
     /// If `shutdown` completes while plugins are still coming up, the rest is not started. Before
@@ -191,6 +200,7 @@ impl Host {
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<()> {
         self.check_names()?;
         self.check_settings_of_flags()?;
+        self.remember_settings();
         self.log_start().await;
         let (board, gauges) = (self.board.clone(), Gauges::default());
         gauges.begin(&board.reader().current());
@@ -232,6 +242,16 @@ impl Host {
         failures.extend(fatals.try_recv().ok());
         self.board.set_phase(Phase::Stopped);
         failures
+    }
+
+    /// What a reload is compared with.
+    fn remember_settings(&self) {
+        let members = self.members.iter();
+        let reporters = members.map(|member| (Arc::clone(&member.name), member.reporter.clone()));
+        let agent = &self.agent;
+        agent
+            .reloads
+            .begin(&agent.config, &self.sections, reporters);
     }
 
     /// The first line: all that one asks when one reads the log of an agent.

@@ -17,6 +17,7 @@ mod publish;
 // The samples of the README are tests, here where all that they use is at hand.
 #[cfg(doctest)]
 mod readme;
+mod reload;
 mod resync;
 mod signal;
 mod status;
@@ -41,6 +42,9 @@ pub use crate::probe::{LogFilter, ProbeHandle, ProbePlugin, ProbeSettings};
 pub use crate::probe::{MetricsError, MetricsHandle};
 pub use crate::program::run_program;
 pub use crate::publish::StatusPublisher;
+#[cfg(unix)]
+pub use crate::reload::ReloadPlugin;
+pub use crate::reload::{Live, ReloadError, Reloaded, Reloader};
 pub use crate::resync::{
     ParticipantState, ParticipantStatus, Reconcile, Resync, ResyncDriver, ResyncError,
     ResyncPlugin, ResyncSettings, ResyncStatus, Round, RoundCause, Visit, VisitOutcome, resync,
@@ -53,5 +57,5 @@ pub use crate::status::{
 pub use crate::systemd::SystemdPlugin;
 
 pub use keyval::BoxError;
-pub use keyval_config::{ConfigDir, Section};
+pub use keyval_config::{ConfigDir, Reload, Section};
 pub use tokio_util::sync::CancellationToken;

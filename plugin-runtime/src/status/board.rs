@@ -45,13 +45,18 @@ struct Book {
 struct Note {
     /// The state that it is in, if another than the one shown.
     held: Option<Held>,
-    /// Whether it has said itself how it is.
-    told: bool,
     /// Whether it has had its last word.
     ended: bool,
     /// What it failed of first, so that it cannot be well again.
     failure: Option<Arc<str>>,
+    /// What the plugin said last of itself.
+    told: Option<Told>,
+    /// Why its new configuration is not in force.
+    refused: Option<Arc<str>>,
 }
+
+/// A state and its cause, as a plugin told them.
+type Told = (State, Option<Arc<str>>);
 
 /// A state that has yet to last.
 struct Held {
@@ -138,36 +143,54 @@ impl Board {
     /// A plugin is in this state now.
     pub(crate) fn report(&self, index: usize, state: State, cause: Option<Arc<str>>) {
         self.change(|book| {
-            let (shown, note) = (&mut book.agent.plugins[index], &mut book.notes[index]);
-            if note.ended || (note.failure.is_some() && state != State::Error) {
-                return false;
-            }
-            note.told = true;
-            let hold = book.hysteresis.hold(shown.state, state);
-            if state == shown.state || hold.is_zero() {
-                note.held = None;
-                return shown.set(state, cause, SystemTime::now());
-            }
-            // From error to degraded to ok is one way up: it lasts from its begin.
-            let same_way = note
-                .held
-                .take()
-                .filter(|held| (held.state > shown.state) == (state > shown.state));
-            let since = match &same_way {
-                Some(held) if held.state == state => held.since,
-                _ => SystemTime::now(),
-            };
-            let until =
-                same_way.map_or_else(|| Instant::now() + hold.min(FOR_EVER), |held| held.until);
-            note.held = Some(Held {
-                state,
-                cause,
-                since,
-                until,
-            });
-            self.0.held.notify_one();
-            false
+            book.notes[index].told = Some((state, cause));
+            self.take(book, index)
         });
+    }
+
+    /// A new configuration of a plugin is refused for this cause; or is in force.
+    pub(crate) fn refused(&self, index: usize, cause: Option<Arc<str>>) {
+        self.change(|book| {
+            let refused = &mut book.notes[index].refused;
+            let is_another = *refused != cause;
+            *refused = cause;
+            is_another && self.take(book, index)
+        });
+    }
+
+    /// Shows what a plugin said last, now or once it has lasted; returns whether it was now.
+    fn take(&self, book: &mut Book, index: usize) -> bool {
+        let (shown, note) = (&mut book.agent.plugins[index], &mut book.notes[index]);
+        let Some(told) = note.told.clone() else {
+            return false;
+        };
+        let (state, cause) = note.no_better_than_configured(told);
+        if note.ended || (note.failure.is_some() && state != State::Error) {
+            return false;
+        }
+        let hold = book.hysteresis.hold(shown.state, state);
+        if state == shown.state || hold.is_zero() {
+            note.held = None;
+            return shown.set(state, cause, SystemTime::now());
+        }
+        // From error to degraded to ok is one way up: it lasts from its begin.
+        let same_way = note
+            .held
+            .take()
+            .filter(|held| (held.state > shown.state) == (state > shown.state));
+        let since = match &same_way {
+            Some(held) if held.state == state => held.since,
+            _ => SystemTime::now(),
+        };
+        let until = same_way.map_or_else(|| Instant::now() + hold.min(FOR_EVER), |held| held.until);
+        note.held = Some(Held {
+            state,
+            cause,
+            since,
+            until,
+        });
+        self.0.held.notify_one();
+        false
     }
 
     /// A plugin does not work from now on, for this cause.
@@ -179,6 +202,7 @@ impl Board {
             }
             note.held = None;
             note.failure.get_or_insert_with(|| Arc::clone(&cause));
+            note.told = Some((State::Error, Some(Arc::clone(&cause))));
             book.agent.plugins[index].set(State::Error, Some(cause), SystemTime::now())
         });
     }
@@ -186,10 +210,13 @@ impl Board {
     /// A plugin that has not said how it is works.
     pub(crate) fn ok_unless_told(&self, index: usize) {
         self.change(|book| {
-            let (shown, note) = (&mut book.agent.plugins[index], &book.notes[index]);
-            shown.state == State::Init
-                && !note.told
-                && shown.set(State::Ok, None, SystemTime::now())
+            let (shown, note) = (&mut book.agent.plugins[index], &mut book.notes[index]);
+            if shown.state != State::Init || note.told.is_some() {
+                return false;
+            }
+            note.told = Some((State::Ok, None));
+            let (state, cause) = note.no_better_than_configured((State::Ok, None));
+            shown.set(state, cause, SystemTime::now())
         });
     }
 
@@ -262,6 +289,16 @@ impl Board {
             }
             // Still under the lock, so that no older picture replaces a newer one.
             self.0.shown.send_replace(Arc::new(book.agent.clone()));
+        }
+    }
+}
+
+impl Note {
+    /// What is to be shown of what a plugin said: without its configuration it is degraded at best.
+    fn no_better_than_configured(&self, told: Told) -> Told {
+        match (&self.refused, told.0) {
+            (Some(refused), State::Ok) => (State::Degraded, Some(Arc::clone(refused))),
+            _ => told,
         }
     }
 }

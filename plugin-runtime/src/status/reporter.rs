@@ -62,6 +62,11 @@ impl Reporter {
         &self.board
     }
 
+    /// Whether a new configuration of the plugin was refused: then it is no better than degraded.
+    pub(crate) fn refused(&self, cause: Option<Arc<str>>) {
+        self.board.refused(self.index, cause);
+    }
+
     /// The plugin works, unless it has said itself how it is.
     pub(crate) fn ok_unless_told(&self) {
         self.board.ok_unless_told(self.index);

@@ -1,0 +1,153 @@
+//! All configurations of an agent that can be read again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use keyval_config::{ConfigDir, Effective, Reload, Section};
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use super::error::{ReloadError, Reloaded};
+use super::live::Live;
+use crate::status::Reporter;
+
+/// All configurations of a host that can be read again. Clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Reloads(Arc<Mutex<Book>>);
+
+#[derive(Default)]
+struct Book {
+    live: Vec<Box<dyn Slot>>,
+    /// What configures the plugins, and what it said at the start, where that was in order.
+    sections: Vec<(Section, Option<Effective>)>,
+    reporters: BTreeMap<Arc<str>, Reporter>,
+    config: Option<ConfigDir>,
+}
+
+/// The configuration of a plugin, without its type.
+trait Slot: Send {
+    fn plugin(&self) -> &Arc<str>;
+
+    /// Reads it again; what is returned puts it in force, and is `None` if it is as before.
+    fn read(&self, config: &ConfigDir) -> keyval_config::Result<Option<Box<dyn FnOnce()>>>;
+}
+
+struct Typed<T> {
+    plugin: Arc<str>,
+    values: watch::Sender<Arc<T>>,
+}
+
+impl<T> Slot for Typed<T>
+where
+    T: DeserializeOwned + Default + Reload + PartialEq + Send + Sync + 'static,
+{
+    fn plugin(&self) -> &Arc<str> {
+        &self.plugin
+    }
+
+    fn read(&self, config: &ConfigDir) -> keyval_config::Result<Option<Box<dyn FnOnce()>>> {
+        let in_force = Arc::clone(&self.values.borrow());
+        let next = config.load_again(&self.plugin, &*in_force)?.value;
+        if next == *in_force {
+            return Ok(None);
+        }
+        let values = self.values.clone();
+        let put = move || drop(values.send_replace(Arc::new(next)));
+        Ok(Some(Box::new(put)))
+    }
+}
+
+impl Reloads {
+    /// Remembers what is configured at the start. Reads files.
+    pub(crate) fn begin(
+        &self,
+        config: &ConfigDir,
+        sections: &[Section],
+        reporters: impl IntoIterator<Item = (Arc<str>, Reporter)>,
+    ) {
+        let effective = |section: &Section| section.effective(config).ok();
+        let sections = sections.iter();
+        let sections = sections.map(|section| (section.clone(), effective(section)));
+        let sections: Vec<_> = sections.collect();
+        let mut book = self.0.lock();
+        book.sections = sections;
+        book.reporters = reporters.into_iter().collect();
+        book.config = Some(config.clone());
+    }
+
+    /// Adds a configuration, which is in force.
+    pub(crate) fn add<T>(&self, plugin: Arc<str>, in_force: T) -> Live<T>
+    where
+        T: DeserializeOwned + Default + Reload + PartialEq + Send + Sync + 'static,
+    {
+        let (values, live) = watch::channel(Arc::new(in_force));
+        self.0.lock().live.push(Box::new(Typed { plugin, values }));
+        Live::new(live)
+    }
+
+    /// Reads all of it again, and puts it in force if all of it is in order.
+    pub(crate) fn reload(&self) -> Result<Reloaded, ReloadError> {
+        let book = self.0.lock();
+        let Some(config) = &book.config else {
+            return Ok(Reloaded::default());
+        };
+        let (mut changes, mut refused) = (Vec::new(), Vec::new());
+        for slot in &book.live {
+            match slot.read(config) {
+                Ok(change) => changes.extend(change.map(|put| (slot.plugin(), put))),
+                Err(error) => refused.push((Arc::clone(slot.plugin()), error)),
+            }
+        }
+        let live: BTreeSet<&Arc<str>> = book.live.iter().map(|slot| slot.plugin()).collect();
+        let mut reloaded = Reloaded::default();
+        for (section, before) in &book.sections {
+            let plugin = section.name();
+            if live.iter().any(|live| &***live == plugin) {
+                continue;
+            }
+            match (section.effective(config), before) {
+                (Ok(now), Some(before)) => {
+                    let differs = before.differences(&now).into_iter();
+                    let named = differs.map(|key| format!("{plugin}.{key}"));
+                    reloaded.needs_restart.extend(named);
+                }
+                // It was not in order at the start, and so is not in use.
+                (Ok(_), None) | (Err(_), None) => {}
+                (Err(error), Some(_)) => refused.push((plugin.into(), error)),
+            }
+        }
+        book.tell(&refused);
+        if !refused.is_empty() {
+            return Err(ReloadError { refused });
+        }
+        for (plugin, put) in changes {
+            put();
+            reloaded.changed.push(Arc::clone(plugin));
+        }
+        Ok(reloaded)
+    }
+}
+
+impl Book {
+    /// Puts into the status of each plugin whether its new configuration was refused.
+    fn tell(&self, refused: &[(Arc<str>, keyval_config::Error)]) {
+        for (plugin, reporter) in &self.reporters {
+            let error = refused.iter().find(|(refused, _)| refused == plugin);
+            let cause = error.map(|(_, error)| {
+                let error = error.to_string();
+                // The rest of it is the line with a mark, for people who look at a screen.
+                let first = error.lines().next().unwrap_or_default();
+                format!("works as before; its new configuration is refused: {first}").into()
+            });
+            reporter.refused(cause);
+        }
+    }
+}
+
+impl fmt::Debug for Reloads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reloads")
+    }
+}
