@@ -211,8 +211,8 @@ impl Choice {
         found.map(|(name, described)| (*name, &**described))
     }
 
-    /// What holds in the end, as YAML.
-    pub(crate) fn print(&self, plugin: &str, config: &ConfigDir) -> Result<String> {
+    /// What holds in the end, as YAML, and where it comes from: what chooses, or else the settings.
+    pub(crate) fn print(&self, plugin: &str, config: &ConfigDir) -> Result<(String, Origin)> {
         let Chosen {
             name,
             mut tree,
@@ -241,7 +241,11 @@ impl Choice {
             printer.map(&settings, &mut path, 2);
             out = printer.out;
         }
-        Ok(out)
+        let origin = match said.origin() {
+            Origin::Defaults => tree.origin(),
+            origin => origin,
+        };
+        Ok((out, origin.clone()))
     }
 
     /// What holds in the end, to be compared.

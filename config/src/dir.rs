@@ -247,6 +247,25 @@ impl ConfigDir {
         Ok(None)
     }
 
+    /// What to tell of a plugin that is disabled because nothing is said about it; see
+    /// [`Section::disabled_unless_configured`](crate::Section::disabled_unless_configured).
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(
+    ///     keyval_config::ConfigDir::new("config").unconfigured("etcd"),
+    ///     "nothing configures it; write config/etcd.yaml to enable it"
+    /// );
+    /// ```
+    #[must_use]
+    pub fn unconfigured(&self, plugin: &str) -> String {
+        let file = self.folder.join(format!("{plugin}.{}", ENDINGS[0]));
+        format!(
+            "nothing configures it; write {} to enable it",
+            file.display()
+        )
+    }
+
     /// Everything that is said about a plugin.
     pub(crate) fn tree(&self, plugin: &str) -> Result<Tree> {
         let mut tree = match self.find(plugin)? {

@@ -17,7 +17,7 @@ impl ConfigDir {
     ///
     /// What is not said is up to the type: `#[serde(default)]` on it takes its defaults. Where nothing
     /// is said at all, it is `T::default()`, with [`Origin::Defaults`]: a plugin that is to be disabled
-    /// without a configuration looks at that. Reads files, so it may block for as long as the file
+    /// without a configuration looks at that, and [`unconfigured`](Self::unconfigured) is what it tells. Reads files, so it may block for as long as the file
     /// system does.
     ///
     /// # Errors

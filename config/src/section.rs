@@ -47,6 +47,8 @@ use crate::print::Printer;
 pub struct Section {
     name: Arc<str>,
     shape: Shape,
+    /// Whether the plugin is disabled where nothing is said about it.
+    must_be_configured: bool,
 }
 
 #[derive(Clone)]
@@ -62,6 +64,7 @@ impl Section {
         Self {
             name: name.into(),
             shape: Shape::Of(Arc::new(Typed::<T>::new())),
+            must_be_configured: false,
         }
     }
 
@@ -71,7 +74,39 @@ impl Section {
         Self {
             name: name.into(),
             shape: Shape::Choice(Arc::new(choice)),
+            must_be_configured: false,
         }
+    }
+
+    /// The same of a plugin that is disabled, instead of running on its defaults, where nothing is said
+    /// about it: no file, no variable, no flag. An empty file says enough.
+    ///
+    /// # Examples
+    /// ```
+    /// use keyval_config::{ConfigDir, Section, Validate, schemars};
+    ///
+    /// #[derive(Default, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
+    /// #[serde(default, deny_unknown_fields)]
+    /// struct Probe {
+    ///     port: u16,
+    /// }
+    ///
+    /// impl Validate for Probe {}
+    ///
+    /// let section = Section::of::<Probe>("probe").disabled_unless_configured();
+    /// let config = ConfigDir::new("config");
+    /// assert_eq!(
+    ///     section.print(&config)?,
+    ///     "# disabled: nothing configures it; write config/probe.yaml to enable it\n"
+    /// );
+    /// let config = config.with_flag("probe.port=9191")?;
+    /// assert_eq!(section.print(&config)?, "port: 9191  # --set probe.port\n");
+    /// # keyval_config::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn disabled_unless_configured(mut self) -> Self {
+        self.must_be_configured = true;
+        self
     }
 
     /// The name of the plugin.
@@ -97,11 +132,20 @@ impl Section {
     /// # Errors
     /// As [`ConfigDir::load_valid`]; of a choice as [`Choice`] says.
     pub fn check(&self, config: &ConfigDir) -> Result<Origin> {
-        self.print(config)?;
-        Ok(config.tree(&self.name)?.origin().clone())
+        Ok(self.printed(config)?.1)
     }
 
-    /// What holds in the end, as YAML that can be loaded again, with the origin of each value.
+    /// Why the plugin is disabled, if it is: see
+    /// [`disabled_unless_configured`](Self::disabled_unless_configured).
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn disabled(&self, config: &ConfigDir) -> Result<Option<String>> {
+        Ok(self.disabled_by(&self.check(config)?, config))
+    }
+
+    /// What holds in the end, as YAML that can be loaded again, with the origin of each value; of a
+    /// plugin that is disabled, why.
     ///
     /// A secret is shown as `***`, in a comment, so that it is missing where this is loaded; but of one
     /// in a file the file is named, as it was.
@@ -110,6 +154,20 @@ impl Section {
     /// As [`check`](Self::check), and [`Error::Show`](crate::Error::Show) if the type cannot be
     /// serialized.
     pub fn print(&self, config: &ConfigDir) -> Result<String> {
+        let (yaml, origin) = self.printed(config)?;
+        let disabled = self.disabled_by(&origin, config);
+        Ok(disabled.map_or(yaml, |cause| {
+            format!("# disabled: {}\n", cause.replace(char::is_control, " "))
+        }))
+    }
+
+    fn disabled_by(&self, origin: &Origin, config: &ConfigDir) -> Option<String> {
+        let disabled = self.must_be_configured && *origin == Origin::Defaults;
+        disabled.then(|| config.unconfigured(&self.name))
+    }
+
+    /// What holds in the end, and where it comes from.
+    fn printed(&self, config: &ConfigDir) -> Result<(String, Origin)> {
         match &self.shape {
             Shape::Of(described) => {
                 let mut tree = config.tree(&self.name)?;
@@ -117,7 +175,7 @@ impl Section {
                 let out = String::new();
                 let mut printer = Printer { out, tree: &tree };
                 printer.map(&effective, &mut Vec::new(), 0);
-                Ok(printer.out)
+                Ok((printer.out, tree.origin().clone()))
             }
             Shape::Choice(choice) => choice.print(&self.name, config),
         }

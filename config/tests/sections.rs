@@ -302,6 +302,33 @@ impl Validate for Etcd {
 }
 
 #[test]
+fn what_nothing_configures_is_disabled_where_it_asks_for_that_and_nowhere_else() -> TestResult {
+    let nothing = ConfigDir::new("/no/such/folder");
+    let enabled = Section::of::<Etcd>("etcd");
+    assert_eq!(enabled.disabled(&nothing)?, None);
+    let section = enabled.disabled_unless_configured();
+    let why = "nothing configures it; write /no/such/folder/etcd.yaml to enable it";
+    assert_eq!(section.disabled(&nothing)?.as_deref(), Some(why));
+    assert_eq!(section.print(&nothing)?, format!("# disabled: {why}\n"));
+
+    let (_folder, empty) = folder(&[("etcd.conf", "# nothing yet")])?;
+    let variable = |name| Environment::from_iter([(name, "a:1")]);
+    for config in [
+        empty,
+        nothing.clone().with_environment(variable("ETCD_ENDPOINTS")),
+        nothing
+            .clone()
+            .with_environment(variable("ETCD__ENDPOINTS")),
+        nothing.clone().with_flag("etcd.endpoints=a:1")?,
+    ] {
+        assert_eq!(section.disabled(&config)?, None, "{config:?}");
+    }
+    let wrong = nothing.with_flag("etcd.endpoint=a:1")?;
+    assert!(section.disabled(&wrong).is_err());
+    Ok(())
+}
+
+#[test]
 fn a_variable_of_its_own_name_counts_where_nothing_else_is_said() -> TestResult {
     let section = Section::of::<Etcd>("etcd");
     let variables = [("ETCD_ENDPOINTS", " , "), ("ETCDV3_ENDPOINTS", "a:1,,b:2 ")];
@@ -314,6 +341,8 @@ fn a_variable_of_its_own_name_counts_where_nothing_else_is_said() -> TestResult 
         assert_eq!(printed, expected);
         let loaded = config.load_valid::<Etcd>("etcd")?;
         assert_eq!(loaded.value.endpoints, ["a:1", "b:2"]);
+        // A check tells of it as a load does.
+        assert_eq!(section.check(&config)?, loaded.origin);
 
         let printed = section.print(&config.with_flag("etcd.endpoints=c:3")?)?;
         let expected = "endpoints:  # --set etcd.endpoints\n  - c:3\n";

@@ -160,8 +160,8 @@ fn check(config: &ConfigDir, sections: &[Section]) -> Result<String, Refused> {
     let mut told = String::from("the configuration is in order:\n");
     let mut errors = Vec::new();
     for section in sections {
-        match section.check(config) {
-            Ok(origin) => told.push_str(&format!("  {}: {origin}\n", section.name())),
+        match check_one(config, section) {
+            Ok(text) => told.push_str(&format!("  {}: {text}\n", section.name())),
             Err(error) => errors.push(error),
         }
     }
@@ -169,6 +169,13 @@ fn check(config: &ConfigDir, sections: &[Section]) -> Result<String, Refused> {
         true => Ok(told),
         false => Err(Refused { errors }),
     }
+}
+
+/// Where the configuration comes from, or why the plugin is disabled.
+fn check_one(config: &ConfigDir, section: &Section) -> keyval_config::Result<String> {
+    let origin = section.check(config)?;
+    let disabled = section.disabled(config)?;
+    Ok(disabled.map_or_else(|| origin.to_string(), |cause| format!("disabled: {cause}")))
 }
 
 /// Shows all, each as a document of its own.

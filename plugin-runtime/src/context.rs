@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use keyval::BoxError;
-use keyval_config::{ConfigDir, Loaded, Reload};
+use keyval_config::{ConfigDir, Loaded, Origin, Reload, Validate};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -76,6 +76,66 @@ impl Context {
     /// As [`ConfigDir::load`].
     pub fn load<T: DeserializeOwned + Default>(&self) -> keyval_config::Result<Loaded<T>> {
         self.agent.config.load(&self.name)
+    }
+
+    /// The plugin's own configuration, by the rules of its type; `None` where nothing is said about the
+    /// plugin, neither by a file nor by a variable or a flag: then its state is `disabled`, with what
+    /// enables it, and it has nothing more to do.
+    ///
+    /// What it tells of itself by [`sections`](crate::Plugin::sections) should be
+    /// [`disabled_unless_configured`](keyval_config::Section::disabled_unless_configured).
+    ///
+    /// # Errors
+    /// As [`ConfigDir::load_valid`].
+    ///
+    /// # Examples
+    /// ```
+    /// use keyval_config::{Section, Validate, schemars};
+    /// use plugin_runtime::{Context, Plugin, PluginResult};
+    ///
+    /// #[derive(Default, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
+    /// #[serde(default, deny_unknown_fields)]
+    /// struct Settings {
+    ///     collector: String,
+    /// }
+    ///
+    /// impl Validate for Settings {}
+    ///
+    /// struct Exporter;
+    ///
+    /// impl Plugin for Exporter {
+    ///     type Handle = ();
+    ///
+    ///     fn name(&self) -> &str {
+    ///         "exporter"
+    ///     }
+    ///
+    ///     fn handle(&self) {}
+    ///
+    ///     fn sections(&self) -> Vec<Section> {
+    ///         vec![Section::of::<Settings>("exporter").disabled_unless_configured()]
+    ///     }
+    ///
+    ///     async fn init(&mut self, cx: &mut Context) -> PluginResult {
+    ///         let Some(settings) = cx.load_if_configured::<Settings>()? else {
+    ///             return Ok(()); // it is disabled, and its status says so
+    ///         };
+    ///         println!("exports to {}", settings.value.collector);
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub fn load_if_configured<T>(&self) -> keyval_config::Result<Option<Loaded<T>>>
+    where
+        T: DeserializeOwned + Default + Validate,
+    {
+        let loaded = self.agent.config.load_valid(&self.name)?;
+        if loaded.origin != Origin::Defaults {
+            return Ok(Some(loaded));
+        }
+        let cause = self.agent.config.unconfigured(&self.name);
+        self.reporter.disabled(cause);
+        Ok(None)
     }
 
     /// The plugin's own configuration by its rules, which may change while the agent runs.

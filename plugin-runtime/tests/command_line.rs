@@ -69,6 +69,35 @@ fn a_check_tells_where_each_configuration_comes_from() {
 }
 
 #[test]
+fn a_plugin_that_is_disabled_is_shown_as_such_with_what_enables_it() {
+    let folder = folder(&[]);
+    let shown = |flags: &[&str]| {
+        let args = parse(flags);
+        let config = args.config_in(folder.path(), Environment::empty());
+        let mut host = Host::new(config.unwrap());
+        let plugin = KvPlugin::<MemoryBackend>::named("backup");
+        host.add(plugin.disabled_unless_configured());
+        told(&folder, &args.answer(&host).unwrap().unwrap())
+    };
+    let why = "disabled: nothing configures it; write backup.yaml to enable it";
+    assert_eq!(
+        shown(&["--check-config"]),
+        format!("the configuration is in order:\n  backup: {why}\n")
+    );
+    assert_eq!(
+        shown(&["--print-config"]),
+        format!("--- # backup\n# {why}\n")
+    );
+    assert_eq!(shown(&["--print-config=backup"]), format!("# {why}\n"));
+    let set = "--set=backup.min-ttl=9s";
+    assert!(shown(&["--print-config", set]).contains("\nmin-ttl: 9s  # --set backup.min-ttl\n"));
+    assert_eq!(
+        shown(&["--check-config", set]),
+        "the configuration is in order:\n  backup: --set backup.min-ttl\n"
+    );
+}
+
+#[test]
 fn a_check_tells_all_that_is_wrong_and_where() {
     let folder = folder(&[
         ("store.yaml", "backend: memory\nmemory:\n  max-txn-ops: 0\n"),

@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use plugin_runtime::{
-    AgentStatus, Cause, ConfigDir, Context, Error, Host, Hysteresis, Plugin, PluginResult, Stage,
-    State, StatusHandle,
+    AgentStatus, Cause, ConfigDir, Context, Error, Host, Hysteresis, Phase, Plugin, PluginResult,
+    Stage, State, StatusHandle,
 };
 use tokio::sync::oneshot;
 
@@ -158,6 +158,58 @@ async fn a_host_without_plugins_starts_and_stops() {
     let status = host.status();
     host.run(async {}).await.unwrap();
     assert_eq!(status.current().state(), State::Stopped);
+}
+
+#[tokio::test]
+async fn a_shutdown_told_before_the_start_starts_nothing_and_is_no_error() {
+    let log = Log::default();
+    let mut host = host();
+    host.add(Probe::new("a", &log));
+    let status = host.status();
+    host.run(async {}).await.unwrap();
+    assert!(log.lines().is_empty());
+    assert_eq!(status.current().phase, Phase::Stopped);
+}
+
+#[tokio::test]
+async fn the_status_is_there_before_the_start_and_after_the_end() {
+    let log = Log::default();
+    let mut host = host();
+    host.add(Probe::new("a", &log));
+    let status = host.status();
+    let of_a = || status.current().plugin("a").unwrap().state;
+    assert_eq!(
+        (status.current().phase, of_a()),
+        (Phase::Starting, State::Init)
+    );
+    host.run(up(status.clone())).await.unwrap();
+    assert_eq!(
+        (status.current().phase, of_a()),
+        (Phase::Stopped, State::Stopped)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_failed_leaves_nothing_that_ends_the_process_or_the_next_host_later() {
+    let (first_log, second_log) = (Log::default(), Log::default());
+    let mut first_host = host();
+    first_host.add(Probe::new("a", &first_log));
+    first_host.add(Probe::new("b", &first_log).init(At::Fail));
+    first_host.run(std::future::pending()).await.unwrap_err();
+    assert_eq!(first_log.lines().last().unwrap(), "close a");
+
+    let mut second_host = host();
+    second_host.add(Probe::new("a", &second_log));
+    let status = second_host.status();
+    let long_after = async move {
+        up(status).await;
+        // Every deadline of the first one passes meanwhile.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    };
+    second_host.run(long_after).await.unwrap();
+    let expected = ["init a", "after_init a", "close a"];
+    assert_eq!(second_log.lines(), expected);
+    assert_eq!(first_log.lines().len(), 4);
 }
 
 #[tokio::test]

@@ -271,6 +271,19 @@ async fn a_handle_whose_host_is_gone_is_closed_and_does_not_wait() {
 }
 
 #[tokio::test]
+async fn a_handle_of_a_plugin_that_was_never_added_says_so_and_does_not_wait() {
+    let plugin = KvPlugin::<MemoryBackend>::named("store");
+    let store = plugin.handle().with_wait(WaitPolicy::UntilConnected);
+    drop(plugin);
+    let error = store.get("a").await.unwrap_err();
+    assert!(matches!(error, Error::Closed { .. }));
+    assert_eq!(
+        error.to_string(),
+        "the store of plugin store (its plugin never came up; was it added to the host?) is closed"
+    );
+}
+
+#[tokio::test]
 async fn plugins_that_come_later_find_the_store_connected() {
     struct User(KvHandle);
 

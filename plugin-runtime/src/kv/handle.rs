@@ -21,7 +21,8 @@ use super::link::{Link, WaitPolicy};
 /// It is a store like any other: scope it, type it, follow it, give it to other plugins. Before the
 /// connection an operation waits for it, as the [`WaitPolicy`] says, and fails with
 /// [`Error::Unavailable`](keyval::Error::Unavailable) that names the plugin; after the plugin was
-/// closed it fails with [`Error::Closed`](keyval::Error::Closed). Nobody can close or compact the
+/// closed, and if it is [disabled](Self::is_disabled), it fails with
+/// [`Error::Closed`](keyval::Error::Closed). Nobody can close or compact the
 /// store through it. Clones share the connection.
 ///
 /// # Examples
@@ -62,6 +63,17 @@ impl KvHandle {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.link.present().is_some()
+    }
+
+    /// Whether the plugin is disabled, so that there will never be a store; see
+    /// [`KvPlugin::disabled_unless_configured`](crate::KvPlugin::disabled_unless_configured).
+    ///
+    /// It is known once the plugin's `init` is over: plugins that were added behind it can ask in
+    /// theirs.
+    #[doc(alias = "Disabled")]
+    #[must_use]
+    pub fn is_disabled(&self) -> bool {
+        self.link.is_disabled()
     }
 
     /// The state of the connection, now and from now on: not connected yet, connected, disconnected

@@ -43,6 +43,9 @@ pub(crate) struct Link {
     /// Why there will never be one.
     failure: OnceLock<Arc<str>>,
     closed: AtomicBool,
+    /// Why it is closed, where that needs saying.
+    because: OnceLock<Arc<str>>,
+    disabled: AtomicBool,
     connection: ConnectionReporter,
     /// Known once the settings were read.
     hosting: OnceLock<Hosting>,
@@ -58,6 +61,8 @@ impl Link {
             store: OnceLock::new(),
             failure: OnceLock::new(),
             closed: AtomicBool::new(false),
+            because: OnceLock::new(),
+            disabled: AtomicBool::new(false),
             connection: ConnectionReporter::connecting(),
             hosting: OnceLock::new(),
             hooks: Hooks::default(),
@@ -88,6 +93,23 @@ impl Link {
         // The first cause is the one that counts.
         let _ = self.failure.set(cause.into());
         self.connection.closed();
+    }
+
+    /// There is to be no connection: every operation fails with [`Error::Closed`], which says why.
+    pub(crate) fn disable(&self, cause: &str) {
+        self.disabled.store(true, Ordering::Release);
+        self.close_because(format!("disabled: {cause}"));
+    }
+
+    pub(crate) fn is_disabled(&self) -> bool {
+        self.disabled.load(Ordering::Acquire)
+    }
+
+    /// Closes, and lets the error of every operation say why.
+    pub(crate) fn close_because(&self, why: impl Into<Arc<str>>) {
+        // The first reason is the one that counts.
+        let _ = self.because.set(why.into());
+        self.close();
     }
 
     /// From now on every operation fails with [`Error::Closed`].
@@ -198,9 +220,11 @@ impl Link {
     }
 
     fn is_closed(&self) -> Error {
-        Error::Closed {
-            store: format!("the store of plugin {}", self.plugin),
+        let mut store = format!("the store of plugin {}", self.plugin);
+        if let Some(why) = self.because.get() {
+            store.push_str(&format!(" ({why})"));
         }
+        Error::Closed { store }
     }
 
     fn unavailable(&self, what: impl fmt::Display) -> Error {
@@ -221,6 +245,7 @@ impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.store.get() {
             Some(store) => store.fmt(f),
+            None if self.is_disabled() => f.write_str("disabled"),
             None => f.write_str("not connected"),
         }
     }

@@ -15,7 +15,7 @@ pub(crate) struct Prepared {
     /// What the settings say to the host.
     pub(crate) hosting: Hosting,
     /// Where the settings come from, to be shown in a status.
-    pub(crate) origin: String,
+    pub(crate) origin: Origin,
     /// Connects; again after a failure.
     pub(crate) connect: Box<Connect>,
 }
@@ -73,7 +73,7 @@ pub(crate) fn prepare<C: Connector>(settings: C::Config, origin: &Origin) -> Pre
     Prepared {
         about,
         hosting: C::hosting(&settings),
-        origin: origin.to_string(),
+        origin: origin.clone(),
         connect: Box::new(move || {
             let settings = settings.clone();
             Box::pin(async move {

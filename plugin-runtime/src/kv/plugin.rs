@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use keyval::{Connector, Hosting, Key};
-use keyval_config::{ConfigDir, Section, Settings};
+use keyval_config::{ConfigDir, Origin, Section, Settings};
 
 use super::backends::Backends;
 use super::compact::auto_compact;
@@ -67,10 +67,13 @@ const COMPACTION_ELECTION: &str = "keyval/auto-compact";
 pub struct KvPlugin<C> {
     name: Arc<str>,
     section: Section,
+    must_be_configured: bool,
     prepare: Arc<Prepare>,
     hosting: Box<dyn Fn(&mut Hosting) + Send>,
     election: Key,
     link: Arc<Link>,
+    /// Whether its host has got to it.
+    begun: bool,
     wait: WaitPolicy,
     backend: PhantomData<fn() -> C>,
 }
@@ -102,7 +105,9 @@ impl<C> KvPlugin<C> {
     fn new(name: Arc<str>, section: Section, prepare: Arc<Prepare>) -> Self {
         Self {
             section,
+            must_be_configured: false,
             link: Arc::new(Link::new(&name)),
+            begun: false,
             name,
             prepare,
             hosting: Box::new(|_| {}),
@@ -116,6 +121,39 @@ impl<C> KvPlugin<C> {
     #[must_use]
     pub fn with_wait(mut self, wait: WaitPolicy) -> Self {
         self.wait = wait;
+        self
+    }
+
+    /// Disables the plugin where nothing is said about it, neither by a file nor by a variable or a
+    /// flag, instead of running it on defaults, as cn-infra does.
+    ///
+    /// Its state is then [`Disabled`](crate::State::Disabled), which does not concern the agent's, and
+    /// every operation fails with [`Error::Closed`](keyval::Error::Closed), which says what to write. Plugins that can do
+    /// without the store ask its handle: [`KvHandle::is_disabled`].
+    ///
+    /// # Examples
+    /// ```
+    /// use keyval::BrokerExt;
+    /// use plugin_runtime::{ConfigDir, Host, KvPlugin, MemoryBackend, State};
+    ///
+    /// # tokio_test::block_on(async {
+    /// let mut host = Host::new(ConfigDir::new("no-such-folder"));
+    /// let plugin = KvPlugin::<MemoryBackend>::named("store").disabled_unless_configured();
+    /// let store = host.add(plugin);
+    /// let status = host.status();
+    /// host.run(async move {
+    ///     let agent = status.wait_for(|agent| agent.state() == State::Ok).await;
+    ///     assert_eq!(agent.plugin("store").map(|store| store.state), Some(State::Disabled));
+    ///     let error = store.get("name").await.unwrap_err();
+    ///     assert!(error.to_string().contains("write no-such-folder/store.yaml to enable it"));
+    /// })
+    /// .await?;
+    /// # Ok::<_, plugin_runtime::Error>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn disabled_unless_configured(mut self) -> Self {
+        self.section = self.section.clone().disabled_unless_configured();
+        self.must_be_configured = true;
         self
     }
 
@@ -173,12 +211,23 @@ impl<C: 'static> Plugin for KvPlugin<C> {
 
     fn describe(&self, config: &ConfigDir) -> Option<String> {
         let prepared = (self.prepare)(config, &self.name).ok()?;
+        if self.is_disabled_by(&prepared) {
+            return Some(format!("disabled: {}", config.unconfigured(&self.name)));
+        }
         Some(format!("{}, settings: {}", prepared.about, prepared.origin))
     }
 
     async fn init(&mut self, cx: &mut Context) -> PluginResult {
+        self.begun = true;
         let prepared = self.prepare(cx);
         let prepared = prepared.inspect_err(|error| self.link.fail(&error.to_string()))?;
+        if self.is_disabled_by(&prepared) {
+            let cause = cx.config().unconfigured(&self.name);
+            tracing::info!(plugin = cx.name(), %cause, "disabled");
+            self.link.disable(&cause);
+            cx.status().disabled(cause);
+            return Ok(());
+        }
         let (hosting, begun) = (prepared.hosting.clone(), Begun::new(cx, &self.link));
         if hosting.allow_delayed_start {
             cx.status().starting("not connected yet");
@@ -186,7 +235,7 @@ impl<C: 'static> Plugin for KvPlugin<C> {
         } else {
             let store = (prepared.connect)().await;
             let store = store.inspect_err(|error| self.link.fail(&error.to_string()))?;
-            begun.with(store, prepared.origin).await;
+            begun.with(store, &prepared.origin).await;
         }
         let link = Arc::clone(&self.link);
         cx.spawn("on_connect", async move |stop| {
@@ -220,6 +269,10 @@ impl<C: 'static> Plugin for KvPlugin<C> {
 }
 
 impl<C> KvPlugin<C> {
+    fn is_disabled_by(&self, prepared: &Prepared) -> bool {
+        self.must_be_configured && prepared.origin == Origin::Defaults
+    }
+
     /// Reads the settings, and refuses what makes no sense.
     fn prepare(&self, cx: &Context) -> Result<Prepared, keyval::BoxError> {
         let mut prepared = (self.prepare)(cx.config(), &self.name)?;
@@ -257,14 +310,15 @@ impl Begun {
             } = prepared;
             let (cx, longest) = (&begun.cx, hosting.reconnect_interval);
             if let Some(store) = connect(cx, &begun.link, &*attempt, longest, &stop).await {
-                begun.with(store, origin).await;
+                begun.with(store, &origin).await;
             }
             Ok(())
         });
     }
 
     /// Goes on with a store that is connected.
-    async fn with(&self, store: Opened, origin: String) {
+    async fn with(&self, store: Opened, origin: &Origin) {
+        let origin = origin.to_string();
         tracing::info!(plugin = self.cx.name(), %store, settings = origin, "connected");
         self.link.connect(&store);
         let (link, relayed) = (Arc::clone(&self.link), store.clone());
@@ -289,7 +343,12 @@ impl Begun {
 /// A plugin that is gone will never connect.
 impl<C> Drop for KvPlugin<C> {
     fn drop(&mut self) {
-        self.link.close();
+        if self.begun {
+            self.link.close();
+        } else {
+            let why = "its plugin never came up; was it added to the host?";
+            self.link.close_because(why);
+        }
     }
 }
 

@@ -22,7 +22,8 @@ use crate::status::Reporter;
 /// after each outage, those of the store say (`resync-after-reconnect`).
 ///
 /// It is [starting](Reporter::starting) until the first round is done, then degraded for as long as a
-/// participant is not in sync.
+/// participant is not in sync. If the store [is disabled](KvHandle::is_disabled), so is
+/// this: nobody is visited.
 ///
 /// # Examples
 /// ```
@@ -88,7 +89,11 @@ impl Plugin for ResyncPlugin {
     async fn init(&mut self, cx: &mut Context) -> PluginResult {
         self.resync
             .configure(cx.config().load_valid::<ResyncSettings>(&self.name)?.value)?;
-        cx.status().starting("no round of resync is done yet");
+        if self.store.is_disabled() {
+            cx.status().disabled("the store is disabled");
+        } else {
+            cx.status().starting("no round of resync is done yet");
+        }
         Ok(())
     }
 
@@ -97,6 +102,10 @@ impl Plugin for ResyncPlugin {
         let Some(driver) = self.driver.take() else {
             return Ok(());
         };
+        if self.store.is_disabled() {
+            // There are no rounds, and whoever waits for one is told.
+            return Ok(());
+        }
         let connection = self.store.connection();
         let after_reconnect = self.store.resyncs_after_reconnect();
         cx.spawn("rounds", async move |stop| {
