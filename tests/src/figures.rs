@@ -44,6 +44,9 @@ impl Figures {
     }
 
     /// All there are now; counters and gauges only.
+    ///
+    /// # Panics
+    /// At a histogram.
     pub fn all(&mut self) -> &[Figure] {
         for (key, _, _, value) in self.snapshotter.snapshot().into_vec() {
             assert_ne!(key.kind(), MetricKind::Histogram, "not summed up here");

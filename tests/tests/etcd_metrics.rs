@@ -77,7 +77,7 @@ fn what_waits_for_a_reader_is_told_until_it_is_read_or_given_up() {
         let (store, direct) = (server.store().await, server.store().await);
         let name = store.to_string();
         let (range, options) = (KeyRange::prefix("waiting/"), WatchOptions::default());
-        let mut watch = store.watch_opts(&range, options.clone()).await.unwrap();
+        let mut watch = store.watch_opts(&range, options).await.unwrap();
         for n in 0..10 {
             let key = format!("waiting/{n}");
             direct.put(key, "x").await.unwrap();
