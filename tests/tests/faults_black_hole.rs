@@ -77,7 +77,7 @@ async fn a_black_hole_among_the_endpoints_costs_no_caller_an_error_or_more_than_
 }
 
 fn is_told(result: Result<impl std::fmt::Debug>, hole: &BlackHole, at: &str) {
-    let error = result.unwrap_err();
+    let error = result.expect_err("there is no connection");
     let told = error.to_string();
     assert!(matches!(error, Error::Unavailable { .. }), "{at}: {told}");
     assert_eq!(error.outcome(), Outcome::NotApplied, "{at}: {told}");

@@ -22,6 +22,7 @@ use tower::BoxError;
 use tower_service::Service;
 
 use crate::connection::dial::Dialer;
+use crate::connection::whole::Whole;
 
 /// Who we are, as proxies and logs of servers show it.
 const AGENT: HeaderValue =
@@ -61,12 +62,12 @@ struct Inner {
 enum State {
     Idle,
     Opening(Opening),
-    Open(SendRequest<Body>),
+    Open(SendRequest<Whole>),
 }
 
 /// What all requests wait for that come while the connection is opened. It goes on when they are
 /// dropped, and ends with the channel.
-type Opening = Shared<BoxFuture<'static, Result<SendRequest<Body>, Failure>>>;
+type Opening = Shared<BoxFuture<'static, Result<SendRequest<Whole>, Failure>>>;
 
 /// Why a connection could not be opened, for each request that waited for it.
 #[derive(Clone, Debug)]
@@ -90,7 +91,7 @@ impl Channel {
     }
 
     /// The open connection, or what to wait for until there is one.
-    fn connection(&self) -> Result<SendRequest<Body>, Opening> {
+    fn connection(&self) -> Result<SendRequest<Whole>, Opening> {
         let mut state = self.0.state.lock();
         match &*state {
             State::Open(connection) if !connection.is_closed() => Ok(connection.clone()),
@@ -122,7 +123,7 @@ async fn open(
     dialer: Dialer,
     http2: Http2,
     channel: Weak<Inner>,
-) -> Result<SendRequest<Body>, Failure> {
+) -> Result<SendRequest<Whole>, Failure> {
     let opened = async {
         let line = TokioIo::new(dialer.dial().await?);
         let shaken = timeout(dialer.within, http2.handshake(line)).await;
@@ -172,6 +173,7 @@ impl Service<Request<Body>> for Channel {
         if let Err(error) = self.0.address(&mut request) {
             return Box::pin(async { Err(error) });
         }
+        let request = request.map(Whole::new);
         match self.connection() {
             Ok(mut connection) => {
                 let answer = connection.send_request(request);

@@ -17,6 +17,7 @@ mod pool;
 #[cfg(feature = "srv")]
 mod srv;
 mod sync;
+mod whole;
 mod wire;
 
 pub(crate) use self::client::{Client, StubResult};

@@ -17,9 +17,7 @@ pub fn figures(snapshotter: &Snapshotter) -> BTreeMap<String, Vec<f64>> {
         let values = match value {
             DebugValue::Counter(value) => vec![value as f64],
             DebugValue::Gauge(value) => vec![value.into_inner()],
-            DebugValue::Histogram(values) => {
-                values.into_iter().map(|value| value.into_inner()).collect()
-            }
+            DebugValue::Histogram(values) => values.into_iter().map(f64::from).collect(),
         };
         (
             format!("{}{{{}}}", key.key().name(), labels.join(",")),
