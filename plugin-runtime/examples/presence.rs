@@ -43,12 +43,12 @@ impl Plugin for Observer {
                 match update? {
                     // All there is, also after an outage: who is not in it is gone.
                     Update::Resync(snapshot) => {
-                        present.send_modify(|present| resync(present, snapshot.entries));
+                        present.send_modify(|present| resync(present, &snapshot.entries));
                     }
                     Update::Changes(changes) => {
                         for change in changes.changes {
                             present.send_modify(|present| match change {
-                                Change::Put { entry, .. } => here(present, entry),
+                                Change::Put { entry, .. } => here(present, &entry),
                                 Change::Delete { key, .. } => gone(present, &key),
                             });
                         }
@@ -61,7 +61,7 @@ impl Plugin for Observer {
     }
 }
 
-fn resync(present: &mut BTreeSet<Key>, entries: Vec<Entry>) {
+fn resync(present: &mut BTreeSet<Key>, entries: &[Entry]) {
     let keys: BTreeSet<Key> = entries.iter().map(|entry| entry.key.clone()).collect();
     for key in &present.clone() - &keys {
         gone(present, &key);
@@ -71,7 +71,7 @@ fn resync(present: &mut BTreeSet<Key>, entries: Vec<Entry>) {
     }
 }
 
-fn here(present: &mut BTreeSet<Key>, entry: Entry) {
+fn here(present: &mut BTreeSet<Key>, entry: &Entry) {
     if present.insert(entry.key.clone()) {
         let address = String::from_utf8_lossy(&entry.value);
         println!("{} is here, at {address}", entry.key);

@@ -51,6 +51,13 @@ const SUITES: &[Suite] = &[
         features: "",
         etcd: true,
     },
+    Suite {
+        name: "host",
+        package: "keyval-tests",
+        bench: "suite_host",
+        features: "",
+        etcd: true,
+    },
 ];
 
 /// One measurement, as the bench writes it.

@@ -8,6 +8,7 @@
 //! measured. Times of the processor are those of this process alone.
 
 mod bulk;
+mod in_memory;
 mod lists;
 mod points;
 mod recovery;
@@ -15,9 +16,8 @@ mod recovery;
 mod report;
 mod rounds;
 mod sides;
+mod tasks;
 mod watches;
-
-use std::path::Path;
 
 use keyval_tests::etcd::Etcd;
 
@@ -44,14 +44,7 @@ fn main() {
             other => panic!("unknown argument {other:?}: there are --json PATH and --quick"),
         }
     }
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() {
-        drop(tempfile::env::override_temp_dir(memory));
-    }
-    println!(
-        "the server's data is in {}",
-        tempfile::env::temp_dir().display()
-    );
+    in_memory::keep_data_in_memory();
     let mut report = Report::default();
     let parts: [(&str, Part); 5] = [
         ("points", points::measure),

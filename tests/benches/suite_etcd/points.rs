@@ -1,19 +1,16 @@
 //! Single puts and gets, by few and by many tasks.
 
-use std::future::Future;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
 use etcd_client::KvClient;
 use keyval_tests::etcd::Etcd;
-use tokio::runtime::Runtime;
 
 use crate::report::{Report, Row};
-use crate::rounds::{Clock, Scale, Sides, in_turn};
+use crate::rounds::{Scale, Sides, in_turn};
 use crate::sides::{Blob, Stack, VALUE, raw, runtime, stack};
+use crate::tasks::{KEYS, Picks, many};
 
 const TASKS: [usize; 4] = [1, 16, 64, 256];
-const KEYS: usize = 4096;
 /// As long as the scope of the other side.
 const SCOPE: &str = "point/stack/";
 const RAW: &str = "point/plain/";
@@ -67,43 +64,6 @@ fn rows(report: &mut Report, name: &str, cost: &Sides<2>) {
             .baseline(cost.theirs[1], work)
             .target("ratio <= 1.15 to the bare client", work <= 1.15),
     );
-}
-
-/// Lets tasks do something again and again for a time; each says how often it did.
-fn many<F>(runtime: &Runtime, tasks: usize, time: Duration, work: impl Fn(Picks) -> F) -> [f64; 2]
-where
-    F: Future<Output = u64> + Send + 'static,
-{
-    let clock = Clock::start();
-    let until = Instant::now() + time;
-    let tasks: Vec<_> = (0..tasks)
-        .map(|seed| {
-            let random = fastrand::Rng::with_seed(seed as u64);
-            runtime.spawn(work(Picks { random, until }))
-        })
-        .collect();
-    let count = runtime.block_on(async {
-        let mut all = 0;
-        for task in tasks {
-            all += task.await.expect("a task that works");
-        }
-        all
-    });
-    clock.figures(count)
-}
-
-/// Keys by chance, until the time is over.
-struct Picks {
-    random: fastrand::Rng,
-    until: Instant,
-}
-
-impl Iterator for Picks {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        (Instant::now() < self.until).then(|| self.random.usize(..KEYS))
-    }
 }
 
 async fn puts(stack: Stack, picks: Picks) -> u64 {
