@@ -105,7 +105,7 @@ async fn main() -> Result<(), BoxError> {
             // Not ready, and not dead: a store out of reach is no reason to restart an agent.
             let missing = |agent: &AgentStatus| {
                 let store = agent.plugin("store");
-                agent.up.is_some() && store.is_some_and(|store| store.state == State::Error)
+                agent.up.is_some() && store.is_some_and(|store| store.state == State::Init)
             };
             let agent = status.wait_for(missing).await;
             let cause = agent.plugin("store").and_then(|it| it.cause.clone());

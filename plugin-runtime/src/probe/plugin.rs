@@ -26,7 +26,7 @@ const NAME: &str = "probe";
 /// |---|---|
 /// | `/livez` | the process works: its runtime goes on; never a question of the store |
 /// | `/readyz` | every plugin is up, the agent does not shut down, no required plugin is worse than degraded |
-/// | `/startupz` | every required plugin has been up |
+/// | `/startupz` | the `init` and `after_init` of every plugin are done; a store that is not there yet does not count, as that is no reason for a restart |
 /// | `/liveness` | as `/livez`, with cn-infra's JSON |
 /// | `/readiness` | as `/readyz`, with cn-infra's JSON |
 /// | `/metrics` | always; with [`with_metrics`](Self::with_metrics) |

@@ -81,7 +81,8 @@ pub struct AgentStatus {
     pub phase: Phase,
     /// When its host was made.
     pub started: SystemTime,
-    /// When every required plugin was up for the first time.
+    /// When the `init` and `after_init` of every plugin were done; that some are still
+    /// [starting](crate::Reporter::starting), as a store that is not there yet, does not count.
     pub up: Option<SystemTime>,
     /// Since when the agent as a whole is in its [`state`](Self::state).
     pub since: SystemTime,
@@ -123,12 +124,6 @@ impl AgentStatus {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.state() <= State::Degraded
-    }
-
-    /// Whether nothing is left of the start: no required plugin is still on its way.
-    pub(crate) fn is_up(&self) -> bool {
-        let starts = |plugin: &PluginStatus| plugin.is_required() && plugin.state == State::Init;
-        self.phase == Phase::Running && !self.plugins.iter().any(starts)
     }
 
     /// The status of one plugin.

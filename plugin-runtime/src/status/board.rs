@@ -120,6 +120,9 @@ impl Board {
     pub(crate) fn set_phase(&self, phase: Phase) {
         self.change(|book| {
             book.agent.phase = phase;
+            if phase == Phase::Running {
+                book.agent.up = Some(SystemTime::now());
+            }
             true
         });
     }
@@ -281,9 +284,6 @@ impl Board {
         if change(&mut book) {
             let now = SystemTime::now();
             book.agent.changed = now;
-            if book.agent.up.is_none() && book.agent.is_up() {
-                book.agent.up = Some(now);
-            }
             if book.agent.state() != before {
                 book.agent.since = now;
             }

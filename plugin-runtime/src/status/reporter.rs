@@ -37,7 +37,7 @@ impl Reporter {
     }
 
     /// The plugin is not up yet, although its `init` and `after_init` have done their part; the text
-    /// tells what it waits for. The agent is not up before it has told something else, unless it is
+    /// tells what it waits for. The agent is not ready before it has told something else, unless it is
     /// [optional](crate::Criticality::Optional).
     pub fn starting(&self, cause: impl Into<Arc<str>>) {
         let cause = Some(cause.into());
