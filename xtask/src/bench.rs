@@ -327,6 +327,9 @@ memory per key              212  B
     #[test]
     fn an_unknown_suite_is_told_with_those_there_are() {
         let told = bench(&["nonsense".to_owned()]).unwrap_err().to_string();
-        assert_eq!(told, "no suite \"nonsense\"; there is: memory, proto, etcd, host");
+        assert_eq!(
+            told,
+            "no suite \"nonsense\"; there is: memory, proto, etcd, host"
+        );
     }
 }
