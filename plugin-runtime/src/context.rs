@@ -188,9 +188,8 @@ impl Context {
     where
         T: DeserializeOwned + Default + Reload + PartialEq + Send + Sync + 'static,
     {
-        let loaded = self.agent.config.load_valid::<T>(&self.name)?;
         let plugin = Arc::clone(&self.name);
-        Ok(self.agent.reloads.add(plugin, loaded.value))
+        self.agent.reloads.add(plugin, &self.agent.config)
     }
 
     /// Where the plugin reports how it is.

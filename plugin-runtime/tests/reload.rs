@@ -278,6 +278,19 @@ async fn what_only_a_restart_takes_up_is_named() {
 }
 
 #[tokio::test]
+async fn a_plugin_that_a_restart_would_enable_or_disable_is_named() {
+    let agent = Agent::start_with(|host| {
+        host.add(KvPlugin::chosen("other", Backends::new()).disabled_unless_configured());
+    })
+    .await;
+    assert_eq!(agent.told("other").0, State::Disabled);
+    agent.write("other.yaml", "");
+    let reloaded = agent.reloader.reload().unwrap();
+    assert_eq!(reloaded.needs_restart, ["other"]);
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn a_reload_before_the_start_or_after_the_end_changes_nothing() {
     let host = Host::new(ConfigDir::new("/no/such/folder"));
     assert_eq!(

@@ -10,7 +10,7 @@ pub struct Reloaded {
     /// The plugins that have another configuration now.
     pub changed: Vec<Arc<str>>,
     /// The keys that are set differently than when the agent started, and that only a restart takes up, as
-    /// `store.etcd.endpoints`.
+    /// `store.etcd.endpoints`; the name of a plugin alone where it would be disabled, or no longer be.
     pub needs_restart: Vec<String>,
 }
 
@@ -38,8 +38,11 @@ impl fmt::Display for Reloaded {
 
 fn text(refused: &[(Arc<str>, keyval_config::Error)]) -> String {
     let refused = refused.iter();
-    let refused: Vec<String> = refused
-        .map(|(plugin, error)| format!("{plugin}: {error}"))
-        .collect();
+    let refused = refused.map(|(plugin, error)| {
+        let error = error.to_string();
+        // The rest of it is the line with a mark, for people who look at a screen.
+        format!("{plugin}: {}", error.lines().next().unwrap_or_default())
+    });
+    let refused: Vec<String> = refused.collect();
     refused.join("; ")
 }

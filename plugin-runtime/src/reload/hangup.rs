@@ -58,9 +58,11 @@ impl Plugin for ReloadPlugin {
                 .is_some()
             {
                 let reloader = reloader.clone();
-                match spawn_blocking(move || reloader.reload()).await? {
-                    Ok(reloaded) => status.ok_with(reloaded.to_string()),
-                    Err(error) => status.degraded(error.to_string()),
+                match spawn_blocking(move || reloader.reload()).await {
+                    Ok(Ok(reloaded)) => status.ok_with(reloaded.to_string()),
+                    Ok(Err(error)) => status.degraded(error.to_string()),
+                    // The code of a plugin did, for what its file says; the next may be in order.
+                    Err(panic) => status.degraded(format!("nothing is changed: {panic}")),
                 }
             }
             Ok(())

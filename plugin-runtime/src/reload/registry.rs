@@ -21,9 +21,33 @@ pub(crate) struct Reloads(Arc<Mutex<Book>>);
 struct Book {
     live: Vec<Box<dyn Slot>>,
     /// What configures the plugins, and what it said at the start, where that was in order.
-    sections: Vec<(Section, Option<Effective>)>,
+    sections: Vec<(Section, Option<Said>)>,
     reporters: BTreeMap<Arc<str>, Reporter>,
     config: Option<ConfigDir>,
+}
+
+/// What the configuration of a plugin says.
+struct Said {
+    effective: Effective,
+    is_disabled: bool,
+}
+
+impl Said {
+    fn by(section: &Section, config: &ConfigDir) -> keyval_config::Result<Self> {
+        Ok(Self {
+            effective: section.effective(config)?,
+            is_disabled: section.disabled(config)?.is_some(),
+        })
+    }
+
+    /// What is said otherwise now: keys, or the plugin itself where it is disabled or no longer is.
+    fn differences(&self, now: &Self, plugin: &str) -> Vec<String> {
+        if self.is_disabled != now.is_disabled {
+            return vec![plugin.to_owned()];
+        }
+        let differs = self.effective.differences(&now.effective).into_iter();
+        differs.map(|key| format!("{plugin}.{key}")).collect()
+    }
 }
 
 /// The configuration of a plugin, without its type.
@@ -67,9 +91,9 @@ impl Reloads {
         sections: &[Section],
         reporters: impl IntoIterator<Item = (Arc<str>, Reporter)>,
     ) {
-        let effective = |section: &Section| section.effective(config).ok();
+        let said = |section: &Section| Said::by(section, config).ok();
         let sections = sections.iter();
-        let sections = sections.map(|section| (section.clone(), effective(section)));
+        let sections = sections.map(|section| (section.clone(), said(section)));
         let sections: Vec<_> = sections.collect();
         let mut book = self.0.lock();
         book.sections = sections;
@@ -77,14 +101,21 @@ impl Reloads {
         book.config = Some(config.clone());
     }
 
-    /// Adds a configuration, which is in force.
-    pub(crate) fn add<T>(&self, plugin: Arc<str>, in_force: T) -> Live<T>
+    /// Reads the configuration of a plugin for the first time, and puts it in force.
+    pub(crate) fn add<T>(
+        &self,
+        plugin: Arc<str>,
+        config: &ConfigDir,
+    ) -> keyval_config::Result<Live<T>>
     where
         T: DeserializeOwned + Default + Reload + PartialEq + Send + Sync + 'static,
     {
+        // Under the lock: a reload is either before that, or finds it.
+        let mut book = self.0.lock();
+        let in_force = config.load_valid::<T>(&plugin)?.value;
         let (values, live) = watch::channel(Arc::new(in_force));
-        self.0.lock().live.push(Box::new(Typed { plugin, values }));
-        Live::new(live)
+        book.live.push(Box::new(Typed { plugin, values }));
+        Ok(Live::new(live))
     }
 
     /// Reads all of it again, and puts it in force if all of it is in order.
@@ -107,11 +138,10 @@ impl Reloads {
             if live.iter().any(|live| &***live == plugin) {
                 continue;
             }
-            match (section.effective(config), before) {
+            match (Said::by(section, config), before) {
                 (Ok(now), Some(before)) => {
-                    let differs = before.differences(&now).into_iter();
-                    let named = differs.map(|key| format!("{plugin}.{key}"));
-                    reloaded.needs_restart.extend(named);
+                    let differs = before.differences(&now, plugin);
+                    reloaded.needs_restart.extend(differs);
                 }
                 // It was not in order at the start, and so is not in use.
                 (Ok(_), None) | (Err(_), None) => {}
@@ -124,7 +154,9 @@ impl Reloads {
         }
         for (plugin, put) in changes {
             put();
-            reloaded.changed.push(Arc::clone(plugin));
+            if !reloaded.changed.contains(plugin) {
+                reloaded.changed.push(Arc::clone(plugin));
+            }
         }
         Ok(reloaded)
     }
