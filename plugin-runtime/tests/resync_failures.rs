@@ -127,6 +127,9 @@ async fn a_round_waits_for_a_change_no_longer_than_that_has_time() {
     assert!(round.is_ok(), "{round}");
     assert_eq!(round.took.as_secs(), 6);
     assert_eq!(it.picture().len(), 1);
+    // Its snapshot has made good for the change.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(agent.resync.status().borrow().rounds.len(), 2);
     agent.running.stop().await;
 }
 

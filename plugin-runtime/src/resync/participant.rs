@@ -105,7 +105,7 @@ where
         self.last = Some(revision);
         self.lost = None;
         self.updates = Some(updates);
-        self.note.in_sync();
+        self.note.made_good();
         Ok(Some(revision))
     }
 

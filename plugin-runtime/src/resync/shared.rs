@@ -326,6 +326,12 @@ impl Note {
             .change(self.id, |it| it.state = ParticipantState::InSync);
     }
 
+    /// It has dealt with a snapshot, which makes good whatever it failed of before.
+    pub(super) fn made_good(&self) {
+        self.shared.inner.lock().retries.remove(&self.id);
+        self.in_sync();
+    }
+
     /// It has failed between two rounds.
     pub(super) fn failed(&self, cause: Arc<str>) {
         let mut inner = self.shared.inner.lock();
