@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::context::Context;
 use crate::plugin::{Plugin, PluginResult};
-use crate::status::{AgentStatus, Criticality, Phase, Reporter, StatusHandle};
+use crate::status::{AgentStatus, Criticality, Phase, Reporter, State, StatusHandle};
 
 /// How soon news that could not be told are told again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -134,7 +134,11 @@ async fn tell(systemd: &Systemd, status: &StatusHandle) {
         let told = systemd.notify(&news);
         ready |= first_ready && told;
         let (state, phase) = (agent.state(), agent.phase);
-        let other = status.wait_for(|agent| agent.state() != state || agent.phase != phase);
+        // While it is well, what it tells of itself is no news.
+        let other = status.wait_for(|agent| {
+            let changed = agent.state() != state || agent.phase != phase;
+            changed || (state != State::Ok && self::text(agent) != text)
+        });
         agent = if told {
             other.await
         } else {
