@@ -190,7 +190,7 @@ fn the_alerts_ask_for_metrics_and_states_that_there_are() {
     ];
     let rules: Rules = parse("alerts.yaml", &text("prometheus/alerts.yaml")).unwrap();
     let rules = &rules.groups[0].rules;
-    assert_eq!(rules.len(), 5);
+    assert_eq!(rules.len(), 6);
     for Rule { alert, expr } in rules {
         let metrics = expr
             .split(|c: char| !c.is_ascii_lowercase() && c != '_')
