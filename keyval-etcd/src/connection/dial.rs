@@ -149,8 +149,8 @@ fn saying(what: &str, error: &io::Error) -> io::Error {
 
 /// An open connection, whose end is noticed.
 ///
-/// What is written between two flushes goes out at once: the transport then writes all requests that
-/// are there with one call of the system, where it would spend one on each.
+/// What is written between two flushes goes out at once: the transport then writes all small requests
+/// that are there with one call of the system, where it would spend one on each.
 pub(crate) struct Line {
     stream: BufWriter<Wire>,
     /// Never read: it tells when it is dropped.

@@ -1,11 +1,11 @@
 //! What the calls and the connection of an endpoint have shown of it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use keyval::{Backoff, BackoffPolicy};
-use metrics::SharedString;
+use metrics::{Gauge, SharedString};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -17,6 +17,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 pub(crate) struct Health {
     /// Whose, for the metric.
     endpoint: Arc<str>,
+    /// The same one always: a recorder that comes later must not see but one half of a change.
+    gauge: OnceLock<Gauge>,
     /// Apart from the rest, as every call looks at it.
     standing: AtomicU8,
     history: Mutex<History>,
@@ -43,6 +45,7 @@ impl Health {
     pub(crate) fn unknown(endpoint: Arc<str>) -> Self {
         Self {
             endpoint,
+            gauge: OnceLock::new(),
             standing: AtomicU8::new(UNKNOWN),
             history: Mutex::new(History {
                 failed: None,
@@ -85,13 +88,15 @@ impl Health {
         if before == standing {
             return;
         }
-        metrics::describe_gauge!(
-            UP_METRIC,
-            "How many stores found the endpoint up when they last heard of it."
-        );
         // Not seen before the endpoint was asked: what is unknown is not down.
-        metrics::gauge!(UP_METRIC, "endpoint" => SharedString::from(self.endpoint.clone()))
-            .increment(f64::from(standing == UP) - f64::from(before == UP));
+        let gauge = self.gauge.get_or_init(|| {
+            metrics::describe_gauge!(
+                UP_METRIC,
+                "How many stores found the endpoint up when they last heard of it."
+            );
+            metrics::gauge!(UP_METRIC, "endpoint" => SharedString::from(self.endpoint.clone()))
+        });
+        gauge.increment(f64::from(standing == UP) - f64::from(before == UP));
     }
 
     /// Until when others are to be asked first; none if it may be asked at once.

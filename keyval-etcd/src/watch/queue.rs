@@ -104,7 +104,7 @@ impl Feed {
         match queue.waiting.back_mut() {
             Some(last) if last.is_progress() => *last = progress,
             _ if room => queue.waiting.push_back(progress),
-            _ => {}
+            _ => return,
         }
         queue.arrived(revision);
         wake(queue);
