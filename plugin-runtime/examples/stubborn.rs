@@ -18,8 +18,15 @@ use plugin_runtime::{
 const USAGE: &str = "usage: stubborn behave|block-init|block-task|block-close|block-all|hang-init|\
                      hang-task|hang-close|panic-init|panic-task|panic-close|panic-drop";
 
-/// How long each stage may take.
-const DEADLINE: Duration = Duration::from_secs(1);
+/// How long each stage may take: a second, or as many as `STUBBORN_DEADLINE` says.
+fn deadline() -> Duration {
+    let seconds = std::env::var("STUBBORN_DEADLINE").ok();
+    Duration::from_secs(
+        seconds
+            .and_then(|seconds| seconds.parse().ok())
+            .unwrap_or(1),
+    )
+}
 
 /// What the plugin does wrong, and when.
 struct Stubborn(String);
@@ -123,8 +130,8 @@ fn main() -> std::io::Result<ExitCode> {
 
 async fn run(act: String) -> ExitCode {
     let mut host = Host::new(ConfigDir::new("config"))
-        .with_start_deadline(DEADLINE)
-        .with_close_deadline(DEADLINE);
+        .with_start_deadline(deadline())
+        .with_close_deadline(deadline());
     #[cfg(all(unix, feature = "systemd"))]
     host.add(plugin_runtime::SystemdPlugin::new(host.status()));
     host.add(Neighbour);

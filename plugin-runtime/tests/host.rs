@@ -701,12 +701,10 @@ async fn a_task_that_is_spawned_after_the_stop_is_never_run() {
         let held = Arc::new(());
         let alive = Arc::downgrade(&held);
         let (line, log) = (format!("ran, spawned {who}"), log.clone());
-        cx.spawn("late", move |_stop| {
+        cx.spawn("late", async move |_stop| {
             let _held = held;
-            async move {
-                log.add(line);
-                std::future::pending().await
-            }
+            log.add(line);
+            std::future::pending().await
         });
         assert!(alive.upgrade().is_none(), "it is kept");
     }

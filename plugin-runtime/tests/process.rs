@@ -115,7 +115,10 @@ fn a_signal_shuts_down_in_order_with_code_0() {
 fn a_second_signal_ends_the_process_at_once_with_code_130() {
     for act in ["block-close", "hang-close", "block-task"] {
         for (first, second) in [("-TERM", "-INT"), ("-INT", "-INT"), ("-TERM", "-TERM")] {
-            let mut agent = Stubborn::start(act);
+            // The first signal must not have its effect before the second comes.
+            let mut agent = Stubborn::start_with(act, |command| {
+                command.env("STUBBORN_DEADLINE", "60");
+            });
             agent.said("agent ");
             agent.signal(first);
             agent.said("shutting down");
@@ -228,7 +231,8 @@ impl Systemd {
         Stubborn::start_with(act, |command| {
             command
                 .env("NOTIFY_SOCKET", folder.path().join("notify"))
-                .env("WATCHDOG_USEC", "50000")
+                // Seldom enough that nobody has to read what is sent while the agent ends.
+                .env("WATCHDOG_USEC", "1000000")
                 .env_remove("WATCHDOG_PID");
         })
     }

@@ -184,12 +184,7 @@ impl Etcd {
     /// # Panics
     /// If the server does not answer.
     pub async fn store(&self) -> EtcdStore {
-        // A machine that builds and tests on every core at once is no slow server.
-        let config = self
-            .config()
-            .with_dial_timeout(Duration::from_secs(10))
-            .with_operation_timeout(Duration::from_secs(20));
-        EtcdStore::connect(&config)
+        EtcdStore::connect(&patient(self.config()))
             .await
             .expect("the server has just answered")
     }
@@ -300,4 +295,13 @@ fn text_after<'a>(text: &'a str, mark: &str) -> &'a str {
     text.split_once(mark)
         .and_then(|(_, rest)| rest.split_once('"'))
         .map_or("", |(text, _)| text)
+}
+
+/// The same configuration with time enough: a machine that builds and tests on every core at once is no
+/// slow server.
+#[must_use]
+pub fn patient(config: EtcdConfig) -> EtcdConfig {
+    config
+        .with_dial_timeout(Duration::from_secs(10))
+        .with_operation_timeout(Duration::from_secs(20))
 }

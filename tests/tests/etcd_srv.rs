@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use keyval::{BrokerExt, ConnectionState, Error, Outcome};
 use keyval_config::parse;
 use keyval_etcd::{EtcdConfig, EtcdStore};
-use keyval_tests::etcd::Etcd;
+use keyval_tests::etcd::{Etcd, patient};
 use keyval_tests::name_server::NameServer;
 use tokio::net::UdpSocket;
 
@@ -15,7 +15,8 @@ const PLAIN: &str = "_etcd-client._tcp.example.org.";
 /// A configuration that leaves the endpoints to this name server.
 fn config(server: std::net::SocketAddr) -> EtcdConfig {
     let text = format!("{{discovery-srv: example.org, discovery-srv-server: \"{server}\"}}");
-    parse("etcd.yaml", &text).expect("the keys are right")
+    let config: EtcdConfig = parse("etcd.yaml", &text).expect("the keys are right");
+    patient(config)
 }
 
 async fn endpoint_of(store: &EtcdStore) -> String {
