@@ -124,11 +124,14 @@ impl Choice {
     ///
     /// # Errors
     /// As [`ConfigDir::load`], [`Error::Invalid`] for what is none of those present and for unknown
-    /// keys, and [`Error::TwoPlaces`] if there are both a section and settings under its own name.
+    /// keys, [`Error::TwoPlaces`] if there are both a section and settings under its own name, and
+    /// [`Error::NotChosen`] if a file is named for what is not chosen, or is there although nothing is
+    /// chosen but by default.
     pub fn choose(&self, plugin: &str, config: &ConfigDir) -> Result<Chosen> {
         let tree = config.tree(plugin)?;
         self.check_keys(&tree)?;
         let (name, _) = self.chosen(&tree)?;
+        self.check_files(plugin, name, &tree, config)?;
         let section = vec![Step::Key(name.to_owned())];
         let is_beside = |entry: &Entry| {
             let mut others = self.known_but_beside();
@@ -204,6 +207,35 @@ impl Choice {
             None => Fault::unknown("value", name, &names),
         };
         Err(tree.invalid(fault.at(place), &step))
+    }
+
+    /// Refuses to pass over a file of what is not chosen: whoever names one, or has no other, means it.
+    fn check_files(
+        &self,
+        plugin: &str,
+        chosen: &str,
+        tree: &Tree,
+        config: &ConfigDir,
+    ) -> Result<()> {
+        let by_default = tree.place_of(&[Step::Key(self.key.to_owned())]).is_none();
+        let others = self.known_but_beside().skip(1);
+        for other in others.filter(|other| *other != chosen && *other != plugin) {
+            let file = match config.named_by(other) {
+                Some(named_by) => Some(format!("a file, by {named_by},")),
+                None if by_default => config.find(other)?.map(|path| path.display().to_string()),
+                None => None,
+            };
+            if let Some(file) = file {
+                return Err(Error::NotChosen {
+                    file,
+                    other: other.to_owned(),
+                    plugin: plugin.to_owned(),
+                    key: self.key.to_owned(),
+                    chosen: chosen.to_owned(),
+                });
+            }
+        }
+        Ok(())
     }
 
     fn find(&self, name: &str) -> Option<(&'static str, &dyn Described)> {

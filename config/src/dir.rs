@@ -247,6 +247,15 @@ impl ConfigDir {
         Ok(None)
     }
 
+    /// What names the file of a plugin explicitly.
+    pub(crate) fn named_by(&self, plugin: &str) -> Option<String> {
+        if self.files.contains_key(plugin) {
+            return Some(format!("the option for plugin {plugin}"));
+        }
+        let variable = variable_of(plugin);
+        self.environment.get(&variable).map(|_| variable)
+    }
+
     /// What to tell of a plugin that is disabled because nothing is said about it; see
     /// [`Section::disabled_unless_configured`](crate::Section::disabled_unless_configured).
     ///

@@ -103,6 +103,23 @@ pub enum Error {
         /// What else has settings.
         second: String,
     },
+    /// There is a file for what is not chosen.
+    #[error(
+        "there is {file} for {other}, and {plugin} uses {chosen}: write `{key}: {other}` in the file of \
+         {plugin}, or `{key}: {chosen}` and name no file for {other}"
+    )]
+    NotChosen {
+        /// The file, and what names it.
+        file: String,
+        /// Whose it is.
+        other: String,
+        /// The plugin that chooses.
+        plugin: String,
+        /// The key of the choice.
+        key: String,
+        /// What is chosen.
+        chosen: String,
+    },
     /// A configuration cannot be shown as YAML.
     #[error("cannot show the configuration of {name}: {problem}")]
     Show {

@@ -390,12 +390,12 @@ fn a_choice_that_cannot_be_made_says_what_to_write() -> TestResult {
             "store.yaml:1:1: unknown key \"memroy\", did you mean \"memory\"?",
         ),
         (
-            "memory: {limit: 10}",
-            "store.yaml:1:17: memory.limit: must be at most 9",
+            "backend: memory\nmemory: {limit: 10}",
+            "store.yaml:2:17: memory.limit: must be at most 9",
         ),
         (
-            "memory: {limits: 1}",
-            "store.yaml:1:10: memory: unknown key \"limits\", did you mean \"limit\"?",
+            "backend: memory\nmemory: {limits: 1}",
+            "store.yaml:2:10: memory: unknown key \"limits\", did you mean \"limit\"?",
         ),
         (
             "- memory",
@@ -411,6 +411,36 @@ fn a_choice_that_cannot_be_made_says_what_to_write() -> TestResult {
         let told = told(&folder, &error);
         assert_eq!(told.lines().next(), Some(expected));
     }
+    Ok(())
+}
+
+#[test]
+fn a_file_of_what_is_not_chosen_is_passed_over_only_where_that_was_said() -> TestResult {
+    let server = ("server.yaml", "cert-file: ~");
+    let refused = |config: &ConfigDir| store().check(config).unwrap_err();
+
+    let (folder_of_one, config) = folder(&[server])?;
+    let error = refused(&config);
+    assert_eq!(
+        told(&folder_of_one, &error),
+        "there is server.yaml for server, and store uses memory: write `backend: server` in the file of \
+         store, or `backend: memory` and name no file for server"
+    );
+
+    let (_folder, config) = folder(&[server, ("store.yaml", "backend: memory")])?;
+    store().check(&config)?;
+    let named = config.clone().with_file("server", "server.yaml");
+    let error = refused(&named).to_string();
+    let expected =
+        "there is a file, by the option for plugin server, for server, and store uses memory";
+    assert!(error.starts_with(expected), "{error}");
+    // As is one that does not even exist.
+    let variables = Environment::from_iter([("SERVER_CONFIG", "/no/such/file")]);
+    let error = refused(&config.with_environment(variables)).to_string();
+    assert!(
+        error.starts_with("there is a file, by SERVER_CONFIG, for server"),
+        "{error}"
+    );
     Ok(())
 }
 
