@@ -220,8 +220,8 @@ impl Choice {
         let by_default = tree.place_of(&[Step::Key(self.key.to_owned())]).is_none();
         let others = self.known_but_beside().skip(1);
         for other in others.filter(|other| *other != chosen && *other != plugin) {
-            let file = match config.named_by(other) {
-                Some(named_by) => Some(format!("a file, by {named_by},")),
+            let file = match config.explicit(other) {
+                Some((_, by)) => Some(format!("a file, by {by},")),
                 None if by_default => config.find(other)?.map(|path| path.display().to_string()),
                 None => None,
             };

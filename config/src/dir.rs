@@ -229,14 +229,8 @@ impl ConfigDir {
     /// ```
     pub fn find(&self, plugin: &str) -> Result<Option<PathBuf>> {
         check_name(plugin)?;
-        if let Some(path) = self.files.get(plugin) {
-            return self
-                .named(path, || format!("the option for plugin {plugin}"))
-                .map(Some);
-        }
-        let variable = variable_of(plugin);
-        if let Some(path) = self.environment.get(&variable) {
-            return self.named(Path::new(&path), || variable).map(Some);
+        if let Some((path, by)) = self.explicit(plugin) {
+            return self.named(&path, || by).map(Some);
         }
         for ending in ENDINGS {
             let path = self.folder.join(format!("{plugin}.{ending}"));
@@ -247,13 +241,14 @@ impl ConfigDir {
         Ok(None)
     }
 
-    /// What names the file of a plugin explicitly.
-    pub(crate) fn named_by(&self, plugin: &str) -> Option<String> {
-        if self.files.contains_key(plugin) {
-            return Some(format!("the option for plugin {plugin}"));
+    /// The file that is named explicitly for a plugin, and what names it.
+    pub(crate) fn explicit(&self, plugin: &str) -> Option<(PathBuf, String)> {
+        if let Some(path) = self.files.get(plugin) {
+            return Some((path.clone(), format!("the option for plugin {plugin}")));
         }
         let variable = variable_of(plugin);
-        self.environment.get(&variable).map(|_| variable)
+        let path = self.environment.get(&variable)?;
+        Some((path.into(), variable))
     }
 
     /// What to tell of a plugin that is disabled because nothing is said about it; see
