@@ -1,5 +1,5 @@
 //! What a recorder has gathered, by name and labels.
-#![allow(dead_code, unreachable_pub)]
+#![allow(unreachable_pub)]
 
 use std::collections::BTreeMap;
 
