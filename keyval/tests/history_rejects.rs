@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use fastrand::Rng;
 use history_support::good;
 use keyval::testing::history::{
-    Answer, Call, Delivery, FollowedUpdate, History, KnownBug, Moment, Reply, Request, Rule,
-    WatchRecord, check, check_allowing,
+    Answer, Call, Delivery, FollowedUpdate, History, Moment, Reply, Request, Rule, WatchRecord,
+    check,
 };
 use keyval::{
     Bytes, Change, Changes, Entry, Key, KeyRange, OpReply, PutOptions, PutReply, ResyncCause,
@@ -756,31 +756,4 @@ async fn a_lease_that_was_ended_and_kept_its_key() {
         });
     })
     .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_known_bug_is_told_by_its_name_and_explains_nothing_else() {
-    let bug = KnownBug {
-        name: "duplicated events",
-        link: "https://example.com/1",
-        versions: "before 2.0",
-        rules: &[Rule::Unique],
-    };
-    let mut history = good(1).await;
-    let first = watch(&mut history).items[0].clone();
-    watch(&mut history).items.insert(0, first);
-    assert!(check(&history).is_err());
-    let summary = check_allowing(&history, std::slice::from_ref(&bug)).unwrap();
-    assert_eq!(summary.known.len(), 1);
-    assert_eq!(summary.known[0].0, bug);
-    assert_eq!(summary.known[0].1[0].rule, Rule::Unique);
-    assert!(
-        summary.to_string().contains("duplicated events"),
-        "{summary}"
-    );
-
-    history.follows[0].losses = 5..=5;
-    let violations = check_allowing(&history, &[bug]).unwrap_err();
-    assert_eq!(violations.len(), 1, "{violations:?}");
-    assert_eq!(violations[0].rule, Rule::Resync);
 }

@@ -144,8 +144,6 @@ async fn a_watch_opened_at_the_revision_of_a_compaction_is_refused_or_complete()
             Err(error) => Some(Err(error)),
         };
         match next.expect("a watch does not end without a word") {
-            // Servers before 3.4.36 and 3.5.18 may leave the delete out of a watch that begins right
-            // there: <https://github.com/etcd-io/etcd/issues/19179>.
             Ok(changes) => {
                 assert_eq!(
                     changes.revision, deleted,

@@ -5,7 +5,6 @@ use std::fmt;
 use crate::entry::Entry;
 use crate::revision::Revision;
 use crate::testing::history::call::{Answer, Call};
-use crate::testing::history::known::KnownBug;
 use crate::testing::history::timeline::Timeline;
 use crate::testing::history::violation::{Findings, Violation};
 use crate::testing::history::whole::{Base, History};
@@ -25,8 +24,6 @@ pub struct Summary {
     pub revisions: u64,
     /// How many deliveries of watches and followers there were.
     pub deliveries: usize,
-    /// The known bugs that were met, and what each of them explains.
-    pub known: Vec<(KnownBug, Vec<Violation>)>,
     /// What the history left: the base of the next one.
     pub next: Base,
 }
@@ -43,18 +40,7 @@ impl fmt::Display for Summary {
             self.next.pending.len(),
             self.revisions,
             self.deliveries
-        )?;
-        for (bug, explained) in &self.known {
-            write!(
-                f,
-                "; {} times the known bug \"{}\" ({}, {})",
-                explained.len(),
-                bug.name,
-                bug.versions,
-                bug.link
-            )?;
-        }
-        Ok(())
+        )
     }
 }
 
@@ -85,19 +71,9 @@ impl fmt::Display for Summary {
 /// # Ok::<_, keyval::Error>(()) }).unwrap();
 /// ```
 pub fn check(history: &History) -> Result<Summary, Vec<Violation>> {
-    check_allowing(history, &[])
-}
-
-/// Checks a history of a store with known bugs: what they explain is no violation, but is told in
-/// the summary.
-///
-/// # Errors
-/// As [`check`], without what the bugs explain.
-pub fn check_allowing(history: &History, bugs: &[KnownBug]) -> Result<Summary, Vec<Violation>> {
     let mut findings = Findings::default();
     let timeline = Timeline::new(&history.base, &history.truth, &mut findings);
-    let known_bug = |violation: &Violation| bugs.iter().any(|bug| bug.explains(violation));
-    if !findings.0.iter().all(known_bug) {
+    if !findings.0.is_empty() {
         // What is held against a broken truth proves nothing.
         return Err(findings.0);
     }
@@ -111,19 +87,9 @@ pub fn check_allowing(history: &History, bugs: &[KnownBug]) -> Result<Summary, V
         follows::judge(&timeline, follow, &mut findings);
     }
 
-    let mut known: Vec<(KnownBug, Vec<Violation>)> =
-        bugs.iter().map(|bug| (bug.clone(), Vec::new())).collect();
-    let mut violations = Vec::new();
-    for violation in findings.0 {
-        match known.iter_mut().find(|(bug, _)| bug.explains(&violation)) {
-            Some((_, explained)) => explained.push(violation),
-            None => violations.push(violation),
-        }
+    if !findings.0.is_empty() {
+        return Err(findings.0);
     }
-    if !violations.is_empty() {
-        return Err(violations);
-    }
-    known.retain(|(_, explained)| !explained.is_empty());
     let refused = |call: &&Call| matches!(call.answer, Answer::Refused(_));
     let watched = history.watches.iter().map(|watch| watch.items.len());
     let followed = history.follows.iter().map(|follow| follow.items.len());
@@ -133,7 +99,6 @@ pub fn check_allowing(history: &History, bugs: &[KnownBug]) -> Result<Summary, V
         resolved: resolved.applied,
         revisions: timeline.end().get() - timeline.base().get(),
         deliveries: watched.chain(followed).sum(),
-        known,
         next: Base {
             revision: timeline.end(),
             entries: entries(&timeline, timeline.end()),

@@ -4,7 +4,6 @@ mod call;
 mod check;
 mod deliveries;
 mod follows;
-mod known;
 mod model;
 mod order;
 mod recorded;
@@ -17,9 +16,8 @@ mod whole;
 mod writes;
 
 pub use call::{Answer, Call, Listed, Moment, Reply, Request};
-pub use check::{Summary, check, check_allowing};
+pub use check::{Summary, check};
 pub use deliveries::{Copied, Delivery, FollowRecord, Followed, FollowedUpdate, WatchRecord};
-pub use known::KnownBug;
 pub use recorded::Recorded;
 pub use recorder::{Recorder, Records};
 pub use traffic::Traffic;
