@@ -11,6 +11,7 @@ mod find;
 mod http;
 pub mod known;
 pub mod name_server;
+pub mod probes;
 mod process;
 pub mod proxied;
 pub mod proxy;

@@ -1,4 +1,5 @@
-//! A store plugin and rounds of resync on a real etcd that comes late, fails, and comes back.
+//! A store plugin and rounds of resync on a real etcd that comes late, fails, and comes back, while
+//! the probes are asked every 50 ms.
 
 #![allow(clippy::unwrap_used)] // In helpers too, which are not seen as tests.
 
@@ -13,10 +14,11 @@ use keyval::{
 use keyval_etcd::{EtcdConnector, EtcdStore};
 use keyval_tests::auth::{APP, AuthEtcd, PASSWORD};
 use keyval_tests::etcd::Etcd;
+use keyval_tests::probes::Polled;
 use keyval_tests::proxy::{Admit, Proxy};
 use plugin_runtime::{
-    AgentStatus, ConfigDir, Host, Hysteresis, KvHandle, KvPlugin, Resync, ResyncPlugin,
-    ResyncStatus, RoundCause, State, StatusHandle,
+    AgentStatus, ConfigDir, Host, Hysteresis, KvHandle, KvPlugin, ProbeHandle, ProbePlugin,
+    ProbeSettings, Resync, ResyncPlugin, ResyncStatus, RoundCause, State, StatusHandle,
 };
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
@@ -35,6 +37,7 @@ struct Agent {
     store: KvHandle,
     resync: Resync,
     status: StatusHandle,
+    probe: ProbeHandle,
     picture: watch::Receiver<Picture>,
     /// Why each snapshot came.
     causes: watch::Receiver<Vec<ResyncCause>>,
@@ -50,6 +53,8 @@ impl Agent {
         let conf = format!("endpoints:\n  - {endpoint:?}\noperation-timeout: 2s\n{keys}\n");
         std::fs::write(folder.path().join("etcd.conf"), conf).unwrap();
         let mut host = Host::new(ConfigDir::new(folder.path())).with_hysteresis(Hysteresis::none());
+        let any_port = ProbeSettings::default().with_listen("127.0.0.1:0".parse().unwrap());
+        let probe = host.add(ProbePlugin::new(host.status()).with_settings(any_port));
         let store = host.add(KvPlugin::<EtcdConnector>::named("etcd"));
         let resync = host.add(ResyncPlugin::new("resync", &store));
         let (tell_picture, picture) = watch::channel(Picture::new());
@@ -74,6 +79,7 @@ impl Agent {
             store,
             resync,
             status,
+            probe,
             picture,
             causes,
             shut_down,
@@ -105,6 +111,11 @@ impl Agent {
         self.reaches("resync", "ok").await;
     }
 
+    /// Begins to ask the probes.
+    async fn polled(&self) -> Polled {
+        Polled::start(self.probe.address().await)
+    }
+
     /// Waits until the picture is what this store holds, which nobody changes meanwhile.
     async fn agrees_with(&self, direct: &EtcdStore) {
         let truth = truth(direct).await;
@@ -125,6 +136,30 @@ impl Agent {
         let reached = timeout(SOON, status.wait_for(there)).await;
         assert!(reached.is_ok(), "{:#?}", self.resync);
     }
+}
+
+/// That whoever asks is told so at present.
+async fn is_ready(polled: &Polled, status: u16) {
+    for told in polled.now("/readyz").await {
+        assert_eq!(told.status, Ok(status), "{}", told.body);
+        let names_it = told.body.contains("etcd");
+        assert!(names_it || status == 200, "no cause: {}", told.body);
+    }
+}
+
+/// That the process was alive and started all the time, and was ready, then not, and so on, exactly as
+/// it is said here.
+fn were(polled: &Polled, ready: &[u16]) {
+    for path in ["/livez", "/startupz"] {
+        for told in polled.all(path) {
+            assert_eq!(told.status, Ok(200), "{path}: {}", told.body);
+        }
+    }
+    let told = polled.all("/readyz").into_iter();
+    let mut told: Vec<_> = told.map(|told| told.status).collect();
+    told.dedup();
+    let ready: Vec<_> = ready.iter().copied().map(Ok).collect();
+    assert_eq!(told, ready);
 }
 
 fn apply(picture: &mut Picture, update: Update) {
@@ -204,25 +239,35 @@ async fn an_agent_that_starts_before_its_etcd_works_once_that_is_there() {
     let tries = timeout(SOON, agent.status.wait_for(tries)).await.unwrap();
     // Not an error: it is still starting.
     assert_eq!(tries.state(), State::Init);
+    let polled = agent.polled().await;
+    is_ready(&polled, 503).await;
     let error = agent.store.get("a").await.unwrap_err();
     assert!(error.to_string().contains("Connection refused"), "{error}");
     etcd.restart();
     agent.is_up().await;
     agent.agrees_with(&etcd.store().await).await;
+    is_ready(&polled, 200).await;
+    were(&polled, &[503, 200]);
     agent.stop().await;
 }
 
 async fn after_a_kill(length: Duration) {
     let (mut etcd, direct, agent) = started("resync-after-reconnect: true").await;
+    let polled = agent.polled().await;
+    is_ready(&polled, 200).await;
     etcd.kill();
     let cause = agent.reaches("etcd", "error").await;
     assert!(cause.starts_with("disconnected"), "{cause}");
+    is_ready(&polled, 503).await;
     sleep(length).await;
+    is_ready(&polled, 503).await;
     etcd.restart();
     change(&direct).await;
     agent.round(|cause| *cause == RoundCause::Reconnected).await;
     agent.agrees_with(&direct).await;
     agent.is_up().await;
+    is_ready(&polled, 200).await;
+    were(&polled, &[200, 503, 200]);
     agent.stop().await;
 }
 
@@ -238,15 +283,25 @@ async fn after_a_kill_and_a_long_outage_the_picture_is_the_stores() {
 
 async fn after_a_stop(length: Duration) {
     let (mut etcd, direct, agent) = started("resync-after-reconnect: true").await;
+    let polled = agent.polled().await;
+    is_ready(&polled, 200).await;
     etcd.pause();
     sleep(length).await;
     if length == LONG {
         agent.reaches("etcd", "error").await;
+        is_ready(&polled, 503).await;
     }
     etcd.resume();
     change(&direct).await;
     agent.agrees_with(&direct).await;
     agent.is_up().await;
+    is_ready(&polled, 200).await;
+    if length == LONG {
+        were(&polled, &[200, 503, 200]);
+    } else {
+        // Too short for anybody to notice.
+        were(&polled, &[200]);
+    }
     agent.stop().await;
 }
 
@@ -263,7 +318,11 @@ async fn after_a_long_stop_the_picture_is_the_stores() {
 /// Also without a round for each outage: the history itself tells.
 async fn after_a_wipe(length: Duration) {
     let (mut etcd, direct, agent) = started("").await;
+    let polled = agent.polled().await;
+    is_ready(&polled, 200).await;
     etcd.kill();
+    agent.reaches("etcd", "error").await;
+    is_ready(&polled, 503).await;
     sleep(length).await;
     etcd.wipe();
     put(&direct, "b", "of another history").await;
@@ -279,6 +338,8 @@ async fn after_a_wipe(length: Duration) {
     };
     agent.round(lost).await;
     agent.is_up().await;
+    is_ready(&polled, 200).await;
+    were(&polled, &[200, 503, 200]);
     agent.stop().await;
 }
 
@@ -303,9 +364,12 @@ async fn after_a_compaction(length: Duration) {
     let agent = Agent::start(&proxy.endpoint(), "");
     agent.is_up().await;
     agent.agrees_with(&direct).await;
+    let polled = agent.polled().await;
+    is_ready(&polled, 200).await;
     proxy.admit(Admit::Refuse);
     proxy.cut();
     agent.reaches("etcd", "error").await;
+    is_ready(&polled, 503).await;
     change(&direct).await;
     let last = direct.put("elsewhere", "").await.unwrap();
     direct.compact(last).await.unwrap();
@@ -327,6 +391,8 @@ async fn after_a_compaction(length: Duration) {
         [ResyncCause::Initial, ResyncCause::Compacted]
     );
     agent.is_up().await;
+    is_ready(&polled, 200).await;
+    were(&polled, &[200, 503, 200]);
     agent.stop().await;
 }
 
