@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_pars
 use keyval_config::{ConfigDir, Environment, Error, Section};
 
 use crate::host::Host;
+use crate::label::{AgentLabel, LabelError};
 
 /// What stands before the id of the flag for a plugin's file.
 const FILE: &str = "plugin-config:";
@@ -29,7 +30,7 @@ const LABEL: &str = "microservice-label";
 /// | `--check-config` | check the configuration of every plugin, start nothing |
 /// | `--print-config[=PLUGIN]` | show what holds in the end, with origins, as YAML |
 /// | `--print-schema PLUGIN` | show the JSON Schema of a plugin's file, for editors |
-/// | `--microservice-label LABEL` | the agent's name |
+/// | `--microservice-label LABEL` | the agent's name; before `MICROSERVICE_LABEL` |
 ///
 /// They can be flattened into a program's own: it is [`Args`]. As the flags for files depend on the
 /// plugins, [`with_plugins`](Self::with_plugins) adds those to the whole command.
@@ -123,10 +124,35 @@ impl StandardArgs {
         Ok(config)
     }
 
-    /// What `--microservice-label` says.
-    #[must_use]
-    pub fn microservice_label(&self) -> Option<&str> {
-        self.label.as_deref()
+    /// The label of the agent: that of `--microservice-label`, else of `MICROSERVICE_LABEL` in the
+    /// environment of the process, if it is set and not empty.
+    ///
+    /// # Errors
+    /// [`LabelError`] if what is given is no label; it names the flag or the variable.
+    pub fn label(&self) -> Result<Option<AgentLabel>, LabelError> {
+        self.label_in(&Environment::process())
+    }
+
+    /// As [`label`](Self::label), in the environment given.
+    ///
+    /// # Errors
+    /// As [`label`](Self::label).
+    ///
+    /// # Examples
+    /// ```
+    /// use keyval_config::Environment;
+    /// use plugin_runtime::StandardArgs;
+    ///
+    /// let environment = Environment::from_iter([("MICROSERVICE_LABEL", "vpp1")]);
+    /// let label = StandardArgs::default().label_in(&environment)?;
+    /// assert_eq!(label.map(|label| label.to_string()).as_deref(), Some("vpp1"));
+    /// # Ok::<(), plugin_runtime::LabelError>(())
+    /// ```
+    pub fn label_in(&self, environment: &Environment) -> Result<Option<AgentLabel>, LabelError> {
+        match &self.label {
+            Some(text) => AgentLabel::from_flag(text).map(Some),
+            None => AgentLabel::from_env(environment),
+        }
     }
 
     /// What to print instead of running the host, if that was asked for.

@@ -79,6 +79,12 @@ impl AgentLabel {
         }
     }
 
+    /// The label that the flag gives.
+    #[cfg(feature = "cli")]
+    pub(crate) fn from_flag(text: &str) -> Result<Self, LabelError> {
+        Self::checked(text.to_owned(), "--microservice-label: ")
+    }
+
     fn checked(text: String, origin: &'static str) -> Result<Self, LabelError> {
         let problem = if text.is_empty() {
             "it is empty"

@@ -81,6 +81,21 @@ fn the_demo_shows_every_kind_of_change_and_ends_in_order() {
 }
 
 #[test]
+fn the_label_is_that_of_the_flag_then_of_the_environment() {
+    for (arguments, scope) in [
+        (&["--demo"][..], "/vnf-agent/edge-2/interfaces/"),
+        (&["--demo", "--microservice-label=edge-1"], "/vnf-agent/edge-1/interfaces/"),
+    ] {
+        let output = agent()
+            .env("MICROSERVICE_LABEL", "edge-2")
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(stdout(&output).contains(scope), "{}", stdout(&output));
+    }
+}
+
+#[test]
 fn bad_arguments_end_with_the_usage_and_code_2() {
     for (arguments, told) in [
         (&["--domo"][..], "unexpected argument '--domo'"),

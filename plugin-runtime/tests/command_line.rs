@@ -268,10 +268,29 @@ async fn a_plugin_without_a_section_takes_flags_too() {
 }
 
 #[test]
-fn the_label_is_handed_on() {
-    let args = parse(&["--microservice-label", "edge-1"]);
-    assert_eq!(args.microservice_label(), Some("edge-1"));
-    assert_eq!(parse(&[]).microservice_label(), None);
+fn the_label_of_the_flag_goes_before_that_of_the_environment() {
+    let named = Environment::from_iter([("MICROSERVICE_LABEL", "edge-2")]);
+    let label = |arguments: &[&str], environment: &Environment| {
+        let label = parse(arguments).label_in(environment);
+        label.map(|label| label.map(|label| label.to_string()))
+    };
+    let flag = ["--microservice-label", "edge-1"];
+    assert_eq!(label(&flag, &named), Ok(Some("edge-1".to_owned())));
+    assert_eq!(label(&[], &named), Ok(Some("edge-2".to_owned())));
+    assert_eq!(label(&[], &Environment::empty()), Ok(None));
+    let wrong = Environment::from_iter([("MICROSERVICE_LABEL", "a/b")]);
+    assert_eq!(label(&flag, &wrong), Ok(Some("edge-1".to_owned())));
+    for (arguments, environment, origin) in [
+        (
+            &["--microservice-label=a/b"][..],
+            &named,
+            "--microservice-label: ",
+        ),
+        (&[], &wrong, "MICROSERVICE_LABEL: "),
+    ] {
+        let error = label(arguments, environment).unwrap_err().to_string();
+        assert!(error.starts_with(origin), "{error}");
+    }
 }
 
 #[test]

@@ -25,8 +25,11 @@ impl Options {
     ) -> Result<Self, clap::Error> {
         let matches = command().try_get_matches_from(arguments)?;
         let standard = StandardArgs::from_arg_matches(&matches)?;
-        let label = standard.microservice_label().unwrap_or("demo");
-        let label = AgentLabel::new(label).map_err(|error| refused(&error.to_string()))?;
+        let label = standard.label().and_then(|label| match label {
+            Some(label) => Ok(label),
+            None => AgentLabel::new("demo"),
+        });
+        let label = label.map_err(|error| refused(&error.to_string()))?;
         let probe = matches.get_one::<String>("probe");
         Ok(Self {
             demo: matches.get_flag("demo"),
