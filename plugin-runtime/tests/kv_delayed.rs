@@ -22,7 +22,7 @@ async fn an_agent_starts_before_its_store_and_works_once_that_is_there() {
     let lab = Lab::new(DELAYED);
     lab.refuse_as_unavailable();
     let mut host = lab.host();
-    let store = host.add(lab.plugin().with_wait(WaitPolicy::UntilConnected));
+    let store = host.add(lab.plugin());
     let mine = store.prefixed("agents/1/");
     // All of this before anything is connected.
     let watching = tokio::spawn({
@@ -48,11 +48,36 @@ async fn an_agent_starts_before_its_store_and_works_once_that_is_there() {
 
     lab.accept();
     agent.ok("store").await;
+    let connected = Instant::now();
     let mut watch = soon("the watch", watching).await.unwrap().unwrap();
+    assert_eq!(Instant::now(), connected);
     let (first, _updates) = soon("the follower", following).await.unwrap();
     assert!(matches!(first, Some(Ok(Update::Resync(_)))));
+    assert!(connected.elapsed() <= Duration::from_secs(5));
     let revision = mine.put("name", "left").await.unwrap();
     assert_eq!(watch.next().await.unwrap().unwrap().revision, revision);
+    agent.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_until_there_is_a_connection_goes_on_at_that_moment() {
+    let lab = Lab::new(DELAYED);
+    lab.hang();
+    let mut host = lab.host();
+    let store = host.add(lab.plugin().with_wait(WaitPolicy::UntilConnected));
+    let mut updates = follow(store.clone(), KeyRange::all(), FollowOptions::default());
+    let following = tokio::spawn(async move { updates.next().await });
+    let putting = tokio::spawn(async move { store.put("a", "1").await });
+    let agent = Running::start(host);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(!following.is_finished() && !putting.is_finished());
+    lab.accept();
+    agent.ok("store").await;
+    let connected = Instant::now();
+    let first = soon("the follower", following).await.unwrap();
+    assert!(matches!(first, Some(Ok(Update::Resync(_)))));
+    soon("the put", putting).await.unwrap().unwrap();
+    assert_eq!(Instant::now(), connected);
     agent.stop().await;
 }
 

@@ -234,7 +234,7 @@ impl Broker for KvHandle {
 #[deny(clippy::missing_trait_methods)]
 impl Watcher for KvHandle {
     async fn watch_opts(&self, range: &KeyRange, options: WatchOptions) -> Result<ChangeStream> {
-        let store = self.link.store(self.wait).await?;
+        let store = self.link.store(self.wait.of_watches()).await?;
         store.watch_opts(range, options).await
     }
 }

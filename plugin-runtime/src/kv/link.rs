@@ -18,6 +18,11 @@ use super::open::Opened;
 use super::sessions::Sessions;
 
 /// What an operation does while there is no connection yet.
+///
+/// A watch is to last, and so it waits as with [`UntilConnected`](Self::UntilConnected) also where
+/// operations wait [up to](Self::UpTo) a time. What follows a range reads it first, and reads again
+/// after a pause if that failed, of 5 s at most unless its options say otherwise: it begins that
+/// long after the connection at the latest, and at once with [`UntilConnected`](Self::UntilConnected).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitPolicy {
@@ -27,6 +32,16 @@ pub enum WaitPolicy {
     UntilConnected,
     /// Fails at once.
     FailFast,
+}
+
+impl WaitPolicy {
+    /// The same for what is to last.
+    pub(crate) fn of_watches(self) -> Self {
+        match self {
+            Self::UpTo(_) | Self::UntilConnected => Self::UntilConnected,
+            Self::FailFast => Self::FailFast,
+        }
+    }
 }
 
 impl Default for WaitPolicy {
