@@ -325,3 +325,19 @@ async fn a_store_over_a_given_client_tells_what_its_calls_show() {
     assert!(matches!(store.get("a").await, Err(Error::Closed { .. })));
     assert_eq!(given.get("a", None).await.unwrap().kvs().len(), 1);
 }
+
+#[tokio::test]
+async fn a_quiet_connection_is_pinged_no_oftener_than_servers_take_it() {
+    // By default etcd takes a ping every 5 s. One that takes far fewer shows that there are pings.
+    let strict = Etcd::start_with(&["--grpc-keepalive-min-time=30s"]);
+    let usual = Etcd::start_with(&["--grpc-keepalive-min-time=9s"]);
+    let (refused, store) = (strict.store().await, usual.store().await);
+    let mut dropped = refused.connection();
+    let cut = timeout(2 * PATIENCE, lost(&mut dropped)).await;
+    println!("{}", cut.expect("the third ping is too many"));
+    // As many pings later.
+    match store.connection().state() {
+        ConnectionState::Connected { outages: 0, .. } => {}
+        state => panic!("{state}"),
+    }
+}
