@@ -12,7 +12,10 @@ use ureq::{Agent, Body};
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The body of the answer to a GET.
-pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String> {
+///
+/// # Errors
+/// If there is no answer within 3 s, or its status is not 200.
+pub fn get(address: SocketAddr, path: &str) -> Result<String> {
     let (status, body) = ask(address, path, PATIENCE)?;
     good(status, body)
 }

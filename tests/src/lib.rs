@@ -8,7 +8,7 @@ pub mod etcd;
 pub mod fake;
 pub mod figures;
 mod find;
-mod http;
+pub mod http;
 pub mod known;
 pub mod name_server;
 pub mod probes;

@@ -1,5 +1,5 @@
 //! What the handle of a host, and values of a type behind it, add to a store: on memory in nanoseconds,
-//! on etcd as a share of what the bare store does.
+//! on etcd as a share of what the bare store does, and what encoding and decoding are of that.
 //!
 //! `cargo bench -p keyval-tests --bench suite_host -- [--json PATH] [--quick]`
 //!
@@ -7,6 +7,7 @@
 //! disturbs both alike.
 
 mod agent;
+mod codecs;
 #[path = "../suite_etcd/in_memory.rs"]
 mod in_memory;
 #[path = "../../../keyval/benches/suite_memory/report.rs"]
@@ -22,7 +23,7 @@ mod work;
 use keyval::{Broker, Memory};
 use keyval_etcd::EtcdConnector;
 use keyval_tests::etcd::Etcd;
-use plugin_runtime::{KvHandle, MemoryBackend};
+use plugin_runtime::{KvHandle, MemoryBackend, MetricsHandle};
 use tokio::runtime::{Builder, Runtime};
 
 use agent::Agent;
@@ -44,10 +45,13 @@ fn main() {
             other => panic!("unknown argument {other:?}: there are --json PATH and --quick"),
         }
     }
+    // As in an agent that shows its metrics: what they cost belongs to the host.
+    let metrics = MetricsHandle::install().expect("this is the first recorder");
     in_memory::keep_data_in_memory();
     let mut report = Report::default();
     on_memory(&scale, &mut report);
     on_etcd(&scale, &mut report);
+    assert!(metrics.render().contains("keyval_client_operation_duration_seconds"));
     report.print();
     if let Some(path) = json {
         report.write(&path);
@@ -93,6 +97,7 @@ fn on_etcd(scale: &Scale, report: &mut Report) {
             );
         });
     }
+    codecs::measure(&runtime, &bare, scale, report);
     runtime.block_on(agent.stop());
 }
 
