@@ -11,9 +11,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a configuration cannot be used.
 ///
-/// Every message names the file or variable to change. No message shows the value of a key whose
-/// name contains `password`, `passwd`, `passphrase`, `secret`, `token` or `credential`: give a
-/// [`Secret`](crate::Secret) such a name, as a broken text is judged by names alone.
+/// Every message names the file or variable to change. None shows a [`Secret`](crate::Secret), whatever the
+/// name of its key, and of a text that is no YAML none shows any value. Neither is the value of a key shown
+/// whose name contains `password`, `passwd`, `passphrase`, `secret`, `token`, `credential` or `username`, or
+/// `key`, `auth` or `pin` as a word.
 ///
 /// # Examples
 /// ```

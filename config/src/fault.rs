@@ -50,6 +50,23 @@ impl Fault {
         self
     }
 
+    /// Says that it is about the whole of a list or map, unless that is known more exactly: a type may
+    /// have read ahead, so that it can be about any of the values.
+    pub(crate) fn about(self, place: &Place) -> Self {
+        match (&self.0.place, self.0.reveal) {
+            (None, Reveal::Line) => self.hidden().at(place),
+            _ => self.at(place),
+        }
+    }
+
+    /// Says where it is, before a type has said whether that is a secret.
+    pub(crate) fn untyped(self, place: &Place) -> Self {
+        match self.0.reveal {
+            Reveal::Line => self.hidden().at(place),
+            Reveal::Key | Reveal::Nothing => self.at(place),
+        }
+    }
+
     /// Says that it is here, whatever was known.
     pub(crate) fn moved_to(mut self, place: &Place) -> Self {
         self.0.place = Some(place.clone());
@@ -65,6 +82,12 @@ impl Fault {
     /// Hides all but the key at the place: what follows may be the value of a misspelt secret.
     pub(crate) fn of_the_key(mut self) -> Self {
         self.0.reveal = Reveal::Key;
+        self
+    }
+
+    /// Hides the value, which is a secret or may be one.
+    pub(crate) fn hidden(mut self) -> Self {
+        self.0.reveal = Reveal::Nothing;
         self
     }
 
@@ -97,9 +120,7 @@ impl Fault {
             let meant = in_variables(meant);
             message.push_str(&format!(" Name the variable {above}__{meant}."));
         }
-        let snippet = place
-            .position
-            .and_then(|(line, column)| draw(&place.source.text, line, column, reveal));
+        let snippet = draw(&place, reveal);
         let path = hide_sensitive(&tidy(&show_path(&path), MAX_PATH));
         let path_is_told = match &place.source.origin {
             Origin::Variable(name) => name.ends_with(&in_variables(&path.replace('.', "__"))),

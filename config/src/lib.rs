@@ -64,6 +64,7 @@ mod fault;
 mod file;
 mod layers;
 mod load;
+mod margin;
 mod node;
 mod number;
 mod origin;

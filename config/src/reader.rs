@@ -62,10 +62,16 @@ impl<'a> Reader<'a> {
         Fault::new(message).at(&self.node.place)
     }
 
+    /// The fault of a value where a list or map is expected, or the other way round: what is inside, here
+    /// or there, may be secret.
+    fn misshapen(self, message: &str) -> Fault {
+        self.fault(message).hidden()
+    }
+
     fn scalar(self) -> Result<&'a Scalar, Fault> {
         match &self.node.kind {
             Kind::Scalar(scalar) => Ok(scalar),
-            Kind::List(_) | Kind::Map(_) => Err(self.fault(NOT_A_TEXT)),
+            Kind::List(_) | Kind::Map(_) => Err(self.misshapen(NOT_A_TEXT)),
         }
     }
 
@@ -94,11 +100,11 @@ impl<'a> Reader<'a> {
             Kind::Scalar(scalar) if scalar.style == Style::Given => {
                 &items_of(&scalar.text, &self.node.place)
             }
-            Kind::Scalar(_) | Kind::Map(_) => return Err(self.fault(NOT_A_LIST)),
+            Kind::Scalar(_) | Kind::Map(_) => return Err(self.misshapen(NOT_A_LIST)),
         };
         let mut access = Items { items, next: 0 };
         let value = visitor.visit_seq(&mut access);
-        let value = value.map_err(|fault| fault.at(&self.node.place))?;
+        let value = value.map_err(|fault| fault.about(&self.node.place))?;
         if access.next < items.len() {
             let message = format!("expected {} items, found {}", access.next, items.len());
             return Err(self.fault(&message));
@@ -113,7 +119,7 @@ impl<'a> Reader<'a> {
             return self.expanded(|reader| reader.map(fields, visitor));
         }
         let Some(entries) = self.node.entries() else {
-            return Err(self.fault(NOT_A_MAP));
+            return Err(self.misshapen(NOT_A_MAP));
         };
         let access = Entries {
             entries,
@@ -121,7 +127,7 @@ impl<'a> Reader<'a> {
             value: None,
         };
         let value = visitor.visit_map(access);
-        value.map_err(|fault| fault.at(&self.node.place))
+        value.map_err(|fault| fault.about(&self.node.place))
     }
 }
 
@@ -280,7 +286,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     ) -> Result<V::Value, Fault> {
         let value = visitor.visit_newtype_struct(self);
         match name {
-            SECRET => value.map_err(Fault::trusted),
+            SECRET => value.map_err(|fault| fault.trusted().hidden()),
             _ => value,
         }
     }
@@ -332,7 +338,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
                     "expected one of several kinds: a map of one key",
                 )),
             },
-            Kind::List(_) => Err(Fault::new(NOT_A_TEXT)),
+            Kind::List(_) => Err(self.misshapen(NOT_A_TEXT)),
         };
         visited.map_err(|fault| fault.at(&self.node.place))
     }

@@ -237,6 +237,76 @@ fn no_error_shows_a_secret() {
         );
     }
 
+    /// A secret whose key does not tell that it is one.
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its parsing matters")]
+    struct Door {
+        code: Secret,
+        codes: Vec<Secret>,
+        port: u16,
+        back: Option<Box<Door>>,
+    }
+    for text in [
+        "code: @hunter2",
+        "code: 'hunter2",
+        "code: \"hunter2",
+        "code: \"hunter2\\q\"",
+        "code: \"a\n  hunter2: \\q\"",
+        "code: [hunter2",
+        "code: [hunter2]",
+        "code: {hunter2",
+        "code: {hunter2}",
+        "code: {hunter2: 1}",
+        "code: {{ hunter2 }}",
+        "code: hunter2: x",
+        "code: *hunter2",
+        "code: !hunter2 x",
+        "code: !hunter2",
+        "code: &hunter2",
+        "code: %hunter2",
+        "code: `hunter2`",
+        "code: \"a\" hunter2",
+        "code: 'a' 'hunter2'",
+        "code:\n- hunter2",
+        "code:\n  - hunter2",
+        "code: hunter2\n  x: y",
+        "code: |\n  a\n hunter2",
+        "code:\n\thunter2",
+        "code: file:hunter2",
+        "code: - hunter2",
+        "cod: hunter2",
+        "codes: [a, {b: hunter2}]",
+        "codes:\n- a\n- {b: hunter2}",
+        "codes: hunter2",
+        "codes: [hunter2, [a]]",
+        "codes: [hunter2, {a: b}, 5",
+        "{code: hunter2, port: many}",
+        "{code: hunter2, prot: 1}",
+        "{code: hunter2, code: 1}",
+        "{code: hunter2, port: @}",
+        "{code: hunter2,\n port: many}",
+        "{port: 1,\n code: hunter2, port: 2}",
+        "{port: 1, code: 'hunter2, port: 2}",
+        "back: {code: hunter2, port: many}",
+        "back: {code: [hunter2]}",
+        "port: 1\n--- {code: hunter2}",
+        "code: hunter2\ncode: hunter2",
+        "code: hunter2\u{7}",
+    ] {
+        let error = parse::<Door>("door.yaml", text).unwrap_err();
+        let told = format!("{error} {error:?}");
+        assert!(!told.contains("hunter2"), "{text:?} gave {error}");
+        assert!(
+            error.to_string().starts_with("door.yaml:"),
+            "{text:?} gave {error}"
+        );
+    }
+    let told = parse::<Door>("door.yaml", "code: 'hunter2").unwrap_err();
+    let told = told.to_string();
+    let expected = "door.yaml:1:7: unclosed quote\n  |\n1 | code: ***\n  |       ^";
+    assert_eq!(told, expected);
+
     #[derive(Debug, Deserialize)]
     #[allow(dead_code, reason = "only its parsing matters")]
     struct Ids {
