@@ -273,11 +273,24 @@ impl Choice {
             printer.map(&settings, &mut path, 2);
             out = printer.out;
         }
-        let origin = match said.origin() {
-            Origin::Defaults => tree.origin(),
-            origin => origin,
-        };
-        Ok((out, origin.clone()))
+        Ok((out, origin_in(&said, &tree)))
+    }
+
+    /// Refuses what a start would refuse, and tells where the configuration comes from.
+    pub(crate) fn check(&self, plugin: &str, config: &ConfigDir) -> Result<Origin> {
+        let Chosen {
+            name,
+            mut tree,
+            path,
+            mut beside,
+        } = self.choose(plugin, config)?;
+        if let Some(described) = &self.beside {
+            described.check(&mut beside, &[])?;
+        }
+        if let Some((_, described)) = self.find(name) {
+            described.check(&mut tree, &path)?;
+        }
+        Ok(origin_in(&config.tree(plugin)?, &tree))
     }
 
     /// What holds in the end, to be compared.
@@ -348,7 +361,7 @@ impl Chosen {
     /// # Errors
     /// As [`ConfigDir::load_valid`].
     pub fn settings<T: Settings>(&mut self) -> Result<T> {
-        self.tree.read_valid(&self.path)
+        self.tree.read_inspected(&self.path)
     }
 
     /// The keys beside the choice, of the type that the choice has for them.
@@ -356,7 +369,15 @@ impl Chosen {
     /// # Errors
     /// As [`ConfigDir::load_valid`].
     pub fn beside<T: Settings>(&mut self) -> Result<T> {
-        self.beside.read_valid(&[])
+        self.beside.read_inspected(&[])
+    }
+}
+
+/// Where a configuration comes from: what chooses, or else the settings.
+fn origin_in(said: &Tree, settings: &Tree) -> Origin {
+    match said.origin() {
+        Origin::Defaults => settings.origin().clone(),
+        origin => origin.clone(),
     }
 }
 

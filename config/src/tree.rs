@@ -156,6 +156,18 @@ impl Tree {
         Ok(value)
     }
 
+    /// Reads the same to be used, so that what its values name is looked at, too.
+    pub(crate) fn read_inspected<T>(&mut self, path: &[Step]) -> Result<T>
+    where
+        T: DeserializeOwned + Default + Validate,
+    {
+        let value: T = self.read_valid(path)?;
+        let mut findings = Findings::default();
+        value.inspect(&mut findings);
+        self.refuse(findings, path)?;
+        Ok(value)
+    }
+
     /// Takes the variables for keys about which nothing is said, and tells whether there was one.
     fn cover_by_own_variables(&mut self, value: &impl Validate, path: &[Step]) -> Result<bool> {
         let mut covered = false;
@@ -187,19 +199,20 @@ impl Tree {
     /// Refuses what stands at a path for these reasons, if there are any.
     pub(crate) fn refuse(&self, findings: Findings, path: &[Step]) -> Result<()> {
         let findings: Vec<_> = findings
-            .into_steps()
-            .map(|(steps, message)| {
-                let steps: Vec<Step> = path.iter().cloned().chain(steps).collect();
+            .into_found()
+            .map(|finding| {
+                let steps: Vec<Step> = path.iter().cloned().chain(finding.path).collect();
                 let (node, missing) = self.root.closest(&steps);
                 let place = match steps.len() - missing {
                     // Something in the file is missing: there is no line to point at.
                     0 => Place::nowhere_in(&self.root.place.source),
                     _ => node.place.clone(),
                 };
-                let fault = steps
-                    .into_iter()
-                    .rev()
-                    .fold(Fault::new(message), Fault::below);
+                let fault = match finding.is_hidden {
+                    true => Fault::new(finding.message).hidden(),
+                    false => Fault::new(finding.message),
+                };
+                let fault = steps.into_iter().rev().fold(fault, Fault::below);
                 fault.into_invalid(&place)
             })
             .collect();

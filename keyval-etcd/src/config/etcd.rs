@@ -10,7 +10,7 @@ use keyval_config::{Environment, HumanDuration, Secret, duration, schemars};
 use super::{optional, shown};
 
 /// The variables that name the endpoints if the configuration does not, in this order.
-pub(super) const ENDPOINT_VARIABLES: [&str; 2] = ["ETCD_ENDPOINTS", "ETCDV3_ENDPOINTS"];
+pub(crate) const ENDPOINT_VARIABLES: [&str; 2] = ["ETCD_ENDPOINTS", "ETCDV3_ENDPOINTS"];
 const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 
 /// The connection to an etcd; in YAML, the keys of cn-infra's `etcd.conf` and some more.
