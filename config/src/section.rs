@@ -191,7 +191,7 @@ impl Section {
 
     /// What holds in the end, to be compared with what holds later: which keys are set differently now.
     ///
-    /// Of a secret what is written is compared, not what is in the file that it may name.
+    /// A secret is compared as what it is, also where a file has it: that may have been replaced.
     ///
     /// # Errors
     /// As [`print`](Self::print).
