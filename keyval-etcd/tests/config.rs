@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::time::Duration;
 
 use keyval_config::{ConfigDir, Environment, Section};
 use keyval_etcd::EtcdConfig;
@@ -131,6 +132,59 @@ fn keys_that_go_against_the_endpoints_are_told_with_their_line() {
             "{text}: {told}"
         );
     }
+}
+
+/// Every key of cn-infra's etcd.conf, as its own types spell the values.
+const CN_INFRA: &str = "\
+endpoints: [172.17.0.1:2379]
+dial-timeout: 1000000000
+operation-timeout: 3000000000
+insecure-transport: true
+insecure-skip-tls-verify: false
+cert-file:
+key-file: \"\"
+ca-file: ~
+auto-compact: 3600000000000
+resync-after-reconnect: true
+allow-delayed-start: true
+reconnect-interval: 2000000000
+session-ttl: 7
+expand-env-variables: false
+";
+
+#[test]
+fn every_key_of_cn_infra_is_read_unchanged() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("etcd.conf"), CN_INFRA).unwrap();
+    let config = ConfigDir::new(folder.path());
+    let loaded = config.load_valid::<EtcdConfig>("etcd").unwrap().value;
+    let mut expected = EtcdConfig::default().with_endpoints(["172.17.0.1:2379"]);
+    expected.insecure_transport = Some(true);
+    expected.auto_compact = Duration::from_secs(3600);
+    expected.resync_after_reconnect = true;
+    expected.allow_delayed_start = true;
+    expected.session_ttl = Duration::from_secs(7);
+    assert_eq!(loaded, expected);
+
+    // The sample has each of them, too.
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/samples/cn-infra");
+    let text = fs::read_to_string(format!("{sample}/etcd.conf")).unwrap();
+    for line in CN_INFRA.lines() {
+        let key = line.split_once(':').unwrap().0;
+        assert!(text.contains(&format!("\n{key}:")), "{key}");
+    }
+    section().check(&ConfigDir::new(sample)).unwrap();
+}
+
+#[test]
+fn what_asks_for_expansion_is_told_what_to_do_instead() {
+    let (folder, config) = folder("expand-env-variables: true");
+    let told = refused(&folder, &config);
+    assert!(
+        told.starts_with("etcd.yaml:1:23: expand-env-variables: is true, and nothing"),
+        "{told}"
+    );
+    assert!(told.contains("STORE__ETCD__ENDPOINTS"), "{told}");
 }
 
 #[cfg(feature = "tls")]

@@ -62,6 +62,12 @@ impl EtcdConfig {
             (None, Some(_)) => without(findings, "key-file", "cert-file"),
             _ => {}
         }
+        if self.expand_env_variables {
+            let message = "is true, and nothing in a value is ever expanded: remove it, and let the \
+                           environment set whole values, as STORE__ETCD__ENDPOINTS=host:2379 does in the \
+                           section etcd of the plugin store";
+            findings.refuse("expand-env-variables", message);
+        }
     }
 
     fn check_endpoints(&self, findings: &mut Findings) {
