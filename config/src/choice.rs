@@ -28,7 +28,8 @@ use crate::tree::Tree;
 ///
 /// Without a section, the settings are those under the choice's own name, in a file or single values:
 /// `etcd.yaml`, `ETCD_CONFIG`, `--set etcd.dial-timeout=2s`. Both is an error, as one would be ignored.
-/// Sections of what is not chosen may stay; only their names are looked at.
+/// Sections of what is not chosen may stay, and single values, too. Their keys and types must be right, but
+/// nothing is required of them, and no file is opened for them.
 ///
 /// # Examples
 /// ```
@@ -132,6 +133,7 @@ impl Choice {
         self.check_keys(&tree)?;
         let (name, _) = self.chosen(&tree)?;
         self.check_files(plugin, name, &tree, config)?;
+        self.check_others(plugin, name, &tree, config)?;
         let section = vec![Step::Key(name.to_owned())];
         let is_beside = |entry: &Entry| {
             let mut others = self.known_but_beside();
@@ -233,6 +235,25 @@ impl Choice {
                     key: self.key.to_owned(),
                     chosen: chosen.to_owned(),
                 });
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses what is said of those that are not chosen if they do not know it. Nothing is required of
+    /// them, no rule is asked and no file is opened.
+    fn check_others(
+        &self,
+        plugin: &str,
+        chosen: &str,
+        tree: &Tree,
+        config: &ConfigDir,
+    ) -> Result<()> {
+        let others = self.present.iter().filter(|(name, _)| *name != chosen);
+        for (name, described) in others {
+            described.check_shape(tree, &[Step::Key((*name).to_owned())])?;
+            if *name != plugin {
+                described.check_shape(&config.single_values(name)?, &[])?;
             }
         }
         Ok(())

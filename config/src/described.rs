@@ -37,6 +37,9 @@ pub(crate) trait Described: Send + Sync {
     /// Refuses what stands at a path as a start would.
     fn check(&self, tree: &mut Tree, path: &[Step]) -> Result<()>;
 
+    /// Refuses what stands at a path and is not in use, if it could not be.
+    fn check_shape(&self, tree: &Tree, path: &[Step]) -> Result<()>;
+
     /// Its JSON Schema, but for the definitions that the generator collects.
     fn schema(&self, generator: &mut SchemaGenerator) -> Value;
 
@@ -64,6 +67,10 @@ impl<T: Settings> Described for Typed<T> {
 
     fn check(&self, tree: &mut Tree, path: &[Step]) -> Result<()> {
         tree.read_inspected::<T>(path).map(drop)
+    }
+
+    fn check_shape(&self, tree: &Tree, path: &[Step]) -> Result<()> {
+        tree.check_shape::<T>(path)
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Value {

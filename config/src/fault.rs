@@ -25,6 +25,8 @@ struct Parts {
     did_you_mean: Option<String>,
     /// Whether the message may repeat the value, which may be a secret.
     may_repeat: bool,
+    /// Whether a key is missing that the type requires.
+    is_of_what_is_missing: bool,
     reveal: Reveal,
     place: Option<Place>,
     /// The innermost step first.
@@ -38,6 +40,7 @@ impl Fault {
             message: message.into(),
             did_you_mean: None,
             may_repeat: false,
+            is_of_what_is_missing: false,
             reveal: Reveal::Line,
             place: None,
             path: Vec::new(),
@@ -79,6 +82,11 @@ impl Fault {
         self
     }
 
+    /// Whether all that is there is in order.
+    pub(crate) fn is_of_what_is_missing(&self) -> bool {
+        self.0.is_of_what_is_missing
+    }
+
     /// Hides all but the key at the place: what follows may be the value of a misspelt secret.
     pub(crate) fn of_the_key(mut self) -> Self {
         self.0.reveal = Reveal::Key;
@@ -103,6 +111,7 @@ impl Fault {
             mut message,
             did_you_mean,
             may_repeat,
+            is_of_what_is_missing: _,
             reveal,
             place,
             mut path,
@@ -187,7 +196,9 @@ impl de::Error for Fault {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::new(format!("missing key {field:?}")).of_the_key()
+        let mut fault = Self::new(format!("missing key {field:?}")).of_the_key();
+        fault.0.is_of_what_is_missing = true;
+        fault
     }
 
     fn duplicate_field(field: &'static str) -> Self {

@@ -12,7 +12,7 @@ use crate::file::{MAX_SIZE, read_text};
 use crate::layers::Override;
 use crate::node::{Entry, Kind, Node, Place, Source, Step};
 use crate::origin::Origin;
-use crate::reader::read_node;
+use crate::reader::{check_shape, read_node};
 use crate::validate::{Findings, Validate};
 use crate::yaml::parse_tree;
 
@@ -113,6 +113,15 @@ impl Tree {
         let nothing = Node::null(node.place.clone());
         let node = if missing == 0 { node } else { &nothing };
         read_node(node).map_err(|fault| self.invalid(fault, path))
+    }
+
+    /// Refuses what stands at a path, if anything does, if it cannot be of a type.
+    pub(crate) fn check_shape<T: DeserializeOwned>(&self, path: &[Step]) -> Result<()> {
+        let (node, missing) = self.root.closest(path);
+        match missing {
+            0 => check_shape::<T>(node).map_err(|fault| self.invalid(fault, path)),
+            _ => Ok(()),
+        }
     }
 
     /// The error for a fault that was found below a path.
