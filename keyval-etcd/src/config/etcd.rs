@@ -72,7 +72,7 @@ const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 /// unused. cn-infra took `insecure-transport: false` alone for plain text; here it means what it
 /// says.
 ///
-/// The files are read and checked when connecting begins, and again whenever a connection is
+/// The files are read and checked when the configuration is loaded, when connecting begins, and again whenever a connection is
 /// opened: what has changed is used from then on. If it is broken, what was read before stays in
 /// use, with a warning. `insecure-skip-tls-verify` protects from nobody who can come between, and
 /// so warns at each start, as does a password over plain text.
