@@ -28,7 +28,8 @@ use crate::tree::Tree;
 ///
 /// Without a section, the settings are those under the choice's own name, in a file or single values:
 /// `etcd.yaml`, `ETCD_CONFIG`, `--set etcd.dial-timeout=2s`. Both is an error, as one would be ignored.
-/// Sections of what is not chosen may stay; only their names are looked at.
+/// Sections of what is not chosen may stay, and single values, too. Their keys and types must be right, but
+/// nothing is required of them, and no file is opened for them.
 ///
 /// # Examples
 /// ```
@@ -132,6 +133,7 @@ impl Choice {
         self.check_keys(&tree)?;
         let (name, _) = self.chosen(&tree)?;
         self.check_files(plugin, name, &tree, config)?;
+        self.check_others(plugin, name, &tree, config)?;
         let section = vec![Step::Key(name.to_owned())];
         let is_beside = |entry: &Entry| {
             let mut others = self.known_but_beside();
@@ -238,6 +240,25 @@ impl Choice {
         Ok(())
     }
 
+    /// Refuses what is said of those that are not chosen if they do not know it. Nothing is required of
+    /// them, no rule is asked and no file is opened.
+    fn check_others(
+        &self,
+        plugin: &str,
+        chosen: &str,
+        tree: &Tree,
+        config: &ConfigDir,
+    ) -> Result<()> {
+        let others = self.present.iter().filter(|(name, _)| *name != chosen);
+        for (name, described) in others {
+            described.check_shape(tree, &[Step::Key((*name).to_owned())])?;
+            if *name != plugin {
+                described.check_shape(&config.single_values(name)?, &[])?;
+            }
+        }
+        Ok(())
+    }
+
     fn find(&self, name: &str) -> Option<(&'static str, &dyn Described)> {
         let found = self.present.iter().find(|(known, _)| *known == name);
         found.map(|(name, described)| (*name, &**described))
@@ -273,11 +294,24 @@ impl Choice {
             printer.map(&settings, &mut path, 2);
             out = printer.out;
         }
-        let origin = match said.origin() {
-            Origin::Defaults => tree.origin(),
-            origin => origin,
-        };
-        Ok((out, origin.clone()))
+        Ok((out, origin_in(&said, &tree)))
+    }
+
+    /// Refuses what a start would refuse, and tells where the configuration comes from.
+    pub(crate) fn check(&self, plugin: &str, config: &ConfigDir) -> Result<Origin> {
+        let Chosen {
+            name,
+            mut tree,
+            path,
+            mut beside,
+        } = self.choose(plugin, config)?;
+        if let Some(described) = &self.beside {
+            described.check(&mut beside, &[])?;
+        }
+        if let Some((_, described)) = self.find(name) {
+            described.check(&mut tree, &path)?;
+        }
+        Ok(origin_in(&config.tree(plugin)?, &tree))
     }
 
     /// What holds in the end, to be compared.
@@ -348,7 +382,7 @@ impl Chosen {
     /// # Errors
     /// As [`ConfigDir::load_valid`].
     pub fn settings<T: Settings>(&mut self) -> Result<T> {
-        self.tree.read_valid(&self.path)
+        self.tree.read_inspected(&self.path)
     }
 
     /// The keys beside the choice, of the type that the choice has for them.
@@ -356,7 +390,15 @@ impl Chosen {
     /// # Errors
     /// As [`ConfigDir::load_valid`].
     pub fn beside<T: Settings>(&mut self) -> Result<T> {
-        self.beside.read_valid(&[])
+        self.beside.read_inspected(&[])
+    }
+}
+
+/// Where a configuration comes from: what chooses, or else the settings.
+fn origin_in(said: &Tree, settings: &Tree) -> Origin {
+    match said.origin() {
+        Origin::Defaults => settings.origin().clone(),
+        origin => origin.clone(),
     }
 }
 

@@ -34,6 +34,12 @@ pub(crate) trait Described: Send + Sync {
     /// What holds in the end, if it is in order, of what stands at a path.
     fn effective(&self, name: &str, tree: &mut Tree, path: &[Step]) -> Result<Node>;
 
+    /// Refuses what stands at a path as a start would.
+    fn check(&self, tree: &mut Tree, path: &[Step]) -> Result<()>;
+
+    /// Refuses what stands at a path and is not in use, if it could not be.
+    fn check_shape(&self, tree: &Tree, path: &[Step]) -> Result<()>;
+
     /// Its JSON Schema, but for the definitions that the generator collects.
     fn schema(&self, generator: &mut SchemaGenerator) -> Value;
 
@@ -57,6 +63,14 @@ impl<T> Typed<T> {
 impl<T: Settings> Described for Typed<T> {
     fn effective(&self, name: &str, tree: &mut Tree, path: &[Step]) -> Result<Node> {
         to_node(name, &tree.read_valid::<T>(path)?)
+    }
+
+    fn check(&self, tree: &mut Tree, path: &[Step]) -> Result<()> {
+        tree.read_inspected::<T>(path).map(drop)
+    }
+
+    fn check_shape(&self, tree: &Tree, path: &[Step]) -> Result<()> {
+        tree.check_shape::<T>(path)
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Value {

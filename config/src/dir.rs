@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::layers::{Override, variables_for};
+use crate::names::check_name;
 use crate::node::in_variables;
 use crate::origin::Origin;
 use crate::tree::Tree;
@@ -15,7 +16,7 @@ use crate::tree::Tree;
 /// The variable that names the folder.
 const FOLDER_VARIABLE: &str = "CONFIG_DIR";
 /// The endings of a plugin's file, in the order they are looked for; the last is cn-infra's.
-const ENDINGS: [&str; 3] = ["yaml", "yml", "conf"];
+pub(crate) const ENDINGS: [&str; 3] = ["yaml", "yml", "conf"];
 
 /// A folder of YAML files, one per plugin, and single values that cover what they say.
 ///
@@ -23,7 +24,7 @@ const ENDINGS: [&str; 3] = ["yaml", "yml", "conf"];
 ///
 /// 1. the one given to [`with_file`](Self::with_file),
 /// 2. the one that the variable `ETCD_CONFIG` names (the name in upper case, `-` as `_`),
-/// 3. `etcd.yaml`, `etcd.yml` or `etcd.conf` in the folder.
+/// 3. `etcd.yaml`, `etcd.yml` or `etcd.conf` in the folder, of which the first two must not both be there.
 ///
 /// A file named in the first two ways must exist; without any the plugin runs on its defaults. A
 /// relative path there is looked for as given, then inside the folder, as cn-infra does. Nothing is
@@ -220,7 +221,8 @@ impl ConfigDir {
     ///
     /// # Errors
     /// [`Error::PluginName`] for a name that cannot be part of a file name, [`Error::Missing`] for
-    /// a file named explicitly but not there, [`Error::Read`] if the folder cannot be looked into.
+    /// a file named explicitly but not there, [`Error::TwoFiles`] if there are both a `.yaml` and a `.yml`,
+    /// [`Error::Read`] if the folder cannot be looked into.
     ///
     /// # Examples
     /// ```
@@ -232,13 +234,21 @@ impl ConfigDir {
         if let Some((path, by)) = self.explicit(plugin) {
             return self.named(&path, || by).map(Some);
         }
+        let mut found = Vec::new();
         for ending in ENDINGS {
             let path = self.folder.join(format!("{plugin}.{ending}"));
             if exists(&path)? {
-                return Ok(Some(path));
+                found.push((path, ending));
             }
         }
-        Ok(None)
+        let mut found = found.into_iter();
+        match (found.next(), found.next()) {
+            // A file of cn-infra may stay beside its successor.
+            (Some((first, _)), Some((second, ending))) if ending != "conf" => {
+                Err(Error::TwoFiles { first, second })
+            }
+            (first, _) => Ok(first.map(|(path, _)| path)),
+        }
     }
 
     /// The file that is named explicitly for a plugin, and what names it.
@@ -272,11 +282,21 @@ impl ConfigDir {
 
     /// Everything that is said about a plugin.
     pub(crate) fn tree(&self, plugin: &str) -> Result<Tree> {
-        let mut tree = match self.find(plugin)? {
+        let tree = match self.find(plugin)? {
             Some(path) => Tree::of_file(&path)?,
             None => Tree::empty(),
         };
-        tree = tree.with_environment(self.environment.clone());
+        self.cover(plugin, tree)
+    }
+
+    /// What variables, flags and the program say about a plugin, whatever its file says.
+    pub(crate) fn single_values(&self, plugin: &str) -> Result<Tree> {
+        self.cover(plugin, Tree::empty())
+    }
+
+    /// Puts the single values over what a file says.
+    fn cover(&self, plugin: &str, tree: Tree) -> Result<Tree> {
+        let mut tree = tree.with_environment(self.environment.clone());
         for value in variables_for(plugin, &self.environment)? {
             tree.cover(&value)?;
         }
@@ -305,19 +325,6 @@ impl ConfigDir {
         Err(Error::Missing {
             named_by: by(),
             tried,
-        })
-    }
-}
-
-pub(crate) fn check_name(plugin: &str) -> Result<()> {
-    let letters = |c: u8| c.is_ascii_alphanumeric();
-    let fits = plugin.bytes().next().is_some_and(letters)
-        && plugin.bytes().all(|c| letters(c) || c == b'-' || c == b'_');
-    if fits {
-        Ok(())
-    } else {
-        Err(Error::PluginName {
-            name: plugin.to_owned(),
         })
     }
 }

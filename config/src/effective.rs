@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::node::{Kind, Node, Step, show_path};
-use crate::print::{flow, hides};
+use crate::print::{flow, hides, quoted};
+use crate::secret::Secret;
 use crate::tree::Tree;
 
 /// What the configuration of a plugin says in the end, to be compared with what it says later.
 ///
-/// It shows no value: [`Section::effective`](crate::Section::effective) makes it, and there is an
+/// Secrets are in it as what they are, also those in files. It shows no value: [`Section::effective`](crate::Section::effective) makes it, and there is an
 /// example.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Effective(BTreeMap<String, String>);
@@ -37,14 +38,32 @@ impl Effective {
                 }
             }
             _ => {
-                // What stands for a secret is the same for all: what was written tells them apart.
+                // What stands for a secret is the same for all: what it is tells them apart.
                 let (written, missing) = tree.root().closest(path);
                 let value = match hides(node) && missing == 0 {
-                    true => flow(written),
+                    true => exposed(written),
                     false => flow(node),
                 };
                 self.0.insert(show_path(shown), value);
             }
+        }
+    }
+}
+
+/// What was written, with the secrets that are in files.
+fn exposed(written: &Node) -> String {
+    match &written.kind {
+        Kind::Scalar(scalar) => {
+            let file = scalar.text.strip_prefix("file:");
+            let secret = file.and_then(|path| Secret::from_file(path).ok());
+            secret.map_or_else(|| flow(written), |secret| quoted(secret.expose()))
+        }
+        Kind::List(items) => items.iter().map(exposed).collect::<Vec<_>>().join(", "),
+        Kind::Map(entries) => {
+            let entries = entries.iter();
+            let shown =
+                entries.map(|entry| format!("{}: {}", entry.key.text, exposed(&entry.value)));
+            shown.collect::<Vec<_>>().join(", ")
         }
     }
 }

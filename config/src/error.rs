@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::node::in_variables;
 use crate::suggest::closest;
 
 /// The result of finding, reading or parsing a configuration.
@@ -11,9 +12,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a configuration cannot be used.
 ///
-/// Every message names the file or variable to change. No message shows the value of a key whose
-/// name contains `password`, `passwd`, `passphrase`, `secret`, `token` or `credential`: give a
-/// [`Secret`](crate::Secret) such a name, as a broken text is judged by names alone.
+/// Every message names the file or variable to change. None shows a [`Secret`](crate::Secret), whatever the
+/// name of its key, and of a text that is no YAML none shows any value. Neither is the value of a key shown
+/// whose name contains `password`, `passwd`, `passphrase`, `secret`, `token`, `credential` or `username`, or
+/// `key`, `auth` or `pin` as a word.
 ///
 /// # Examples
 /// ```
@@ -37,12 +39,37 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// The name cannot be part of a file name and a variable's name.
     #[error(
-        "{name:?} cannot name a plugin's configuration: \
-         use ASCII letters, digits, - and _, beginning with a letter or digit"
+        "{name:?} cannot name a plugin's configuration: use at most 63 ASCII letters, digits, - and _, \
+         beginning with a letter or digit"
     )]
     PluginName {
-        /// The name as given.
+        /// The name as given, cut where it is too long.
         name: String,
+    },
+    /// The flag for a plugin's file would be one that means something else.
+    #[error("no plugin can be named {name:?}, as --{name}-config means something else: rename it")]
+    TakenName {
+        /// The name.
+        name: String,
+    },
+    /// Variables cannot tell two plugins apart.
+    #[error(
+        "the variables of the plugins {first:?} and {second:?} begin alike, with {}_: rename one of them",
+        shorter(first, second)
+    )]
+    SameVariables {
+        /// One plugin.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A plugin has two files, one of which would be passed over.
+    #[error("there are both {} and {}: keep one of them", first.display(), second.display())]
+    TwoFiles {
+        /// One file.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
     },
     /// A file or folder was named explicitly, but is not there.
     #[error("{named_by} names {}, which does not exist", paths(tried))]
@@ -216,6 +243,15 @@ impl fmt::Display for Invalid {
         }
         Ok(())
     }
+}
+
+/// What both begin with, as variables have it.
+fn shorter(first: &str, second: &str) -> String {
+    in_variables(if first.len() < second.len() {
+        first
+    } else {
+        second
+    })
 }
 
 fn lines(findings: &[Invalid]) -> String {

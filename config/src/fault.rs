@@ -25,6 +25,8 @@ struct Parts {
     did_you_mean: Option<String>,
     /// Whether the message may repeat the value, which may be a secret.
     may_repeat: bool,
+    /// Whether a key is missing that the type requires.
+    is_of_what_is_missing: bool,
     reveal: Reveal,
     place: Option<Place>,
     /// The innermost step first.
@@ -38,6 +40,7 @@ impl Fault {
             message: message.into(),
             did_you_mean: None,
             may_repeat: false,
+            is_of_what_is_missing: false,
             reveal: Reveal::Line,
             place: None,
             path: Vec::new(),
@@ -48,6 +51,23 @@ impl Fault {
     pub(crate) fn at(mut self, place: &Place) -> Self {
         self.0.place.get_or_insert_with(|| place.clone());
         self
+    }
+
+    /// Says that it is about the whole of a list or map, unless that is known more exactly: a type may
+    /// have read ahead, so that it can be about any of the values.
+    pub(crate) fn about(self, place: &Place) -> Self {
+        match (&self.0.place, self.0.reveal) {
+            (None, Reveal::Line) => self.hidden().at(place),
+            _ => self.at(place),
+        }
+    }
+
+    /// Says where it is, before a type has said whether that is a secret.
+    pub(crate) fn untyped(self, place: &Place) -> Self {
+        match self.0.reveal {
+            Reveal::Line => self.hidden().at(place),
+            Reveal::Key | Reveal::Nothing => self.at(place),
+        }
     }
 
     /// Says that it is here, whatever was known.
@@ -62,9 +82,20 @@ impl Fault {
         self
     }
 
+    /// Whether all that is there is in order.
+    pub(crate) fn is_of_what_is_missing(&self) -> bool {
+        self.0.is_of_what_is_missing
+    }
+
     /// Hides all but the key at the place: what follows may be the value of a misspelt secret.
     pub(crate) fn of_the_key(mut self) -> Self {
         self.0.reveal = Reveal::Key;
+        self
+    }
+
+    /// Hides the value, which is a secret or may be one.
+    pub(crate) fn hidden(mut self) -> Self {
+        self.0.reveal = Reveal::Nothing;
         self
     }
 
@@ -80,6 +111,7 @@ impl Fault {
             mut message,
             did_you_mean,
             may_repeat,
+            is_of_what_is_missing: _,
             reveal,
             place,
             mut path,
@@ -97,9 +129,7 @@ impl Fault {
             let meant = in_variables(meant);
             message.push_str(&format!(" Name the variable {above}__{meant}."));
         }
-        let snippet = place
-            .position
-            .and_then(|(line, column)| draw(&place.source.text, line, column, reveal));
+        let snippet = draw(&place, reveal);
         let path = hide_sensitive(&tidy(&show_path(&path), MAX_PATH));
         let path_is_told = match &place.source.origin {
             Origin::Variable(name) => name.ends_with(&in_variables(&path.replace('.', "__"))),
@@ -166,7 +196,9 @@ impl de::Error for Fault {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::new(format!("missing key {field:?}")).of_the_key()
+        let mut fault = Self::new(format!("missing key {field:?}")).of_the_key();
+        fault.0.is_of_what_is_missing = true;
+        fault
     }
 
     fn duplicate_field(field: &'static str) -> Self {

@@ -34,7 +34,8 @@ impl ConfigDir {
     }
 
     /// The configuration of a plugin, as [`load`](Self::load) reads it, by the rules of its type, and
-    /// with the variables that the type has of its own.
+    /// with the variables that the type has of its own. The files that it names are looked at, where the
+    /// type does so.
     ///
     /// # Errors
     /// As [`load`](Self::load), and [`Error::Refused`](crate::Error::Refused) with every value that
@@ -71,7 +72,7 @@ impl ConfigDir {
     {
         let mut tree = self.tree(plugin)?;
         Ok(Loaded {
-            value: tree.read_valid(&[])?,
+            value: tree.read_inspected(&[])?,
             origin: tree.origin().clone(),
             tree: Arc::new(tree),
         })

@@ -50,6 +50,10 @@ pub(crate) enum Style {
 pub(crate) struct Place {
     pub(crate) source: Arc<Source>,
     pub(crate) position: Option<(usize, usize)>,
+    /// How many characters of the line come before every value on it.
+    pub(crate) clear: usize,
+    /// Whether it is in a map in braces, whose other values may stand on the same line.
+    pub(crate) is_crowded: bool,
 }
 
 /// What a configuration is read from.
@@ -84,6 +88,8 @@ impl Place {
         Self {
             source: Arc::clone(source),
             position: None,
+            clear: 0,
+            is_crowded: false,
         }
     }
 }

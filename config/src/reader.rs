@@ -19,7 +19,17 @@ const NOT_A_MAP: &str = "expected a map, `key: value`";
 
 /// Reads a value from a node.
 pub(crate) fn read_node<T: DeserializeOwned>(node: &Node) -> Result<T, Fault> {
-    T::deserialize(Reader { node })
+    let opens_files = true;
+    T::deserialize(Reader { node, opens_files })
+}
+
+/// Refuses what cannot be read as a type, but for keys that are missing; opens no file of a secret.
+pub(crate) fn check_shape<T: DeserializeOwned>(node: &Node) -> Result<(), Fault> {
+    let opens_files = false;
+    match T::deserialize(Reader { node, opens_files }) {
+        Err(fault) if !fault.is_of_what_is_missing() => Err(fault),
+        _ => Ok(()),
+    }
 }
 
 /// The list or map that a given value spells.
@@ -55,6 +65,8 @@ fn forget_positions(node: &mut Node, place: &Place) {
 #[derive(Clone, Copy)]
 struct Reader<'a> {
     node: &'a Node,
+    /// Whether to open the files that secrets name.
+    opens_files: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -62,10 +74,16 @@ impl<'a> Reader<'a> {
         Fault::new(message).at(&self.node.place)
     }
 
+    /// The fault of a value where a list or map is expected, or the other way round: what is inside, here
+    /// or there, may be secret.
+    fn misshapen(self, message: &str) -> Fault {
+        self.fault(message).hidden()
+    }
+
     fn scalar(self) -> Result<&'a Scalar, Fault> {
         match &self.node.kind {
             Kind::Scalar(scalar) => Ok(scalar),
-            Kind::List(_) | Kind::Map(_) => Err(self.fault(NOT_A_TEXT)),
+            Kind::List(_) | Kind::Map(_) => Err(self.misshapen(NOT_A_TEXT)),
         }
     }
 
@@ -81,7 +99,25 @@ impl<'a> Reader<'a> {
     /// Carries on with what a given value spells.
     fn expanded<T>(self, read: impl FnOnce(Reader<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         let node = expand(self.scalar()?, &self.node.place)?;
-        read(Reader { node: &node })
+        read(self.to(&node))
+    }
+
+    /// Reads another node in the same way.
+    fn to<'b>(&self, node: &'b Node) -> Reader<'b> {
+        let opens_files = self.opens_files;
+        Reader { node, opens_files }
+    }
+
+    /// What stands for a secret in a file that is not to be opened.
+    fn stand_in(&self) -> Option<Node> {
+        match &self.node.kind {
+            Kind::Scalar(scalar) if !self.opens_files && scalar.text.starts_with("file:/") => {
+                let kind = Kind::Scalar(Scalar::given("in a file"));
+                let place = self.node.place.clone();
+                Some(Node { kind, place })
+            }
+            _ => None,
+        }
     }
 
     fn list<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
@@ -94,11 +130,16 @@ impl<'a> Reader<'a> {
             Kind::Scalar(scalar) if scalar.style == Style::Given => {
                 &items_of(&scalar.text, &self.node.place)
             }
-            Kind::Scalar(_) | Kind::Map(_) => return Err(self.fault(NOT_A_LIST)),
+            Kind::Scalar(_) | Kind::Map(_) => return Err(self.misshapen(NOT_A_LIST)),
         };
-        let mut access = Items { items, next: 0 };
+        let opens_files = self.opens_files;
+        let mut access = Items {
+            items,
+            next: 0,
+            opens_files,
+        };
         let value = visitor.visit_seq(&mut access);
-        let value = value.map_err(|fault| fault.at(&self.node.place))?;
+        let value = value.map_err(|fault| fault.about(&self.node.place))?;
         if access.next < items.len() {
             let message = format!("expected {} items, found {}", access.next, items.len());
             return Err(self.fault(&message));
@@ -113,15 +154,16 @@ impl<'a> Reader<'a> {
             return self.expanded(|reader| reader.map(fields, visitor));
         }
         let Some(entries) = self.node.entries() else {
-            return Err(self.fault(NOT_A_MAP));
+            return Err(self.misshapen(NOT_A_MAP));
         };
         let access = Entries {
             entries,
             fields,
             value: None,
+            opens_files: self.opens_files,
         };
         let value = visitor.visit_map(access);
-        value.map_err(|fault| fault.at(&self.node.place))
+        value.map_err(|fault| fault.about(&self.node.place))
     }
 }
 
@@ -278,9 +320,11 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        let value = visitor.visit_newtype_struct(self);
+        let stand_in = self.stand_in().filter(|_| name == SECRET);
+        let reader = stand_in.as_ref().map_or(self, |node| self.to(node));
+        let value = visitor.visit_newtype_struct(reader);
         match name {
-            SECRET => value.map_err(Fault::trusted),
+            SECRET => value.map_err(|fault| fault.trusted().hidden()),
             _ => value,
         }
     }
@@ -327,12 +371,15 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             }
             Kind::Scalar(_) => visitor.visit_enum(self.text()?.into_deserializer()),
             Kind::Map(entries) => match &**entries {
-                [entry] => visitor.visit_enum(Variant { entry }),
+                [entry] => visitor.visit_enum(Variant {
+                    entry,
+                    opens_files: self.opens_files,
+                }),
                 _ => Err(Fault::new(
                     "expected one of several kinds: a map of one key",
                 )),
             },
-            Kind::List(_) => Err(Fault::new(NOT_A_TEXT)),
+            Kind::List(_) => Err(self.misshapen(NOT_A_TEXT)),
         };
         visited.map_err(|fault| fault.at(&self.node.place))
     }
@@ -350,6 +397,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 struct Items<'a> {
     items: &'a [Node],
     next: usize,
+    opens_files: bool,
 }
 
 impl<'de> SeqAccess<'de> for &mut Items<'_> {
@@ -364,7 +412,8 @@ impl<'de> SeqAccess<'de> for &mut Items<'_> {
         };
         let step = Step::Item(self.next);
         self.next += 1;
-        let value = seed.deserialize(Reader { node });
+        let opens_files = self.opens_files;
+        let value = seed.deserialize(Reader { node, opens_files });
         let value = value.map_err(|fault| fault.at(&node.place).below(step));
         value.map(Some)
     }
@@ -380,6 +429,7 @@ struct Entries<'a> {
     /// The keys that the type knows, where it says so.
     fields: &'a [&'a str],
     value: Option<&'a Entry>,
+    opens_files: bool,
 }
 
 impl<'de> MapAccess<'de> for Entries<'_> {
@@ -409,7 +459,11 @@ impl<'de> MapAccess<'de> for Entries<'_> {
             }),
             place: entry.place.clone(),
         };
-        let key = seed.deserialize(Reader { node: &node });
+        let opens_files = self.opens_files;
+        let key = seed.deserialize(Reader {
+            node: &node,
+            opens_files,
+        });
         key.map(Some).map_err(|fault| fault.at(&entry.place))
     }
 
@@ -417,8 +471,8 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         let Some(entry) = self.value.take() else {
             return Err(Fault::custom("a value was asked for before its key"));
         };
-        let node = &entry.value;
-        let value = seed.deserialize(Reader { node });
+        let (node, opens_files) = (&entry.value, self.opens_files);
+        let value = seed.deserialize(Reader { node, opens_files });
         value.map_err(|fault| {
             let step = Step::Key(entry.key.text.clone());
             fault.at(&node.place).below(step)
@@ -429,6 +483,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 /// A variant with a content: `kind: content`.
 struct Variant<'a> {
     entry: &'a Entry,
+    opens_files: bool,
 }
 
 impl<'de, 'a> EnumAccess<'de> for Variant<'a> {
@@ -442,8 +497,8 @@ impl<'de, 'a> EnumAccess<'de> for Variant<'a> {
         let name = IntoDeserializer::<Fault>::into_deserializer(&*self.entry.key.text);
         let variant = seed.deserialize(name);
         let variant = variant.map_err(|fault| fault.at(&self.entry.place).of_the_key())?;
-        let node = &self.entry.value;
-        Ok((variant, Reader { node }))
+        let (node, opens_files) = (&self.entry.value, self.opens_files);
+        Ok((variant, Reader { node, opens_files }))
     }
 }
 

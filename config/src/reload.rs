@@ -72,7 +72,7 @@ impl ConfigDir {
         T: DeserializeOwned + Default + Reload,
     {
         let mut tree = self.tree(plugin)?;
-        let value: T = tree.read_valid(&[])?;
+        let value: T = tree.read_inspected(&[])?;
         let mut findings = Findings::default();
         in_force.check_change(&value, &mut findings);
         tree.refuse(findings, &[])?;

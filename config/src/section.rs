@@ -127,21 +127,29 @@ impl Section {
         std::iter::once(&*self.name).chain(chosen.map(|name| -> &str { name }))
     }
 
-    /// Reads the configuration and checks it by its rules; tells where it comes from.
+    /// Reads the configuration and checks it as a start does, by its rules and with the files that it
+    /// names; tells where it comes from.
     ///
     /// # Errors
     /// As [`ConfigDir::load_valid`]; of a choice as [`Choice`] says.
     pub fn check(&self, config: &ConfigDir) -> Result<Origin> {
-        Ok(self.printed(config)?.1)
+        match &self.shape {
+            Shape::Of(described) => {
+                let mut tree = config.tree(&self.name)?;
+                described.check(&mut tree, &[])?;
+                Ok(tree.origin().clone())
+            }
+            Shape::Choice(choice) => choice.check(&self.name, config),
+        }
     }
 
     /// Why the plugin is disabled, if it is: see
     /// [`disabled_unless_configured`](Self::disabled_unless_configured).
     ///
     /// # Errors
-    /// As [`check`](Self::check).
+    /// As [`print`](Self::print).
     pub fn disabled(&self, config: &ConfigDir) -> Result<Option<String>> {
-        Ok(self.disabled_by(&self.check(config)?, config))
+        Ok(self.disabled_by(&self.printed(config)?.1, config))
     }
 
     /// What holds in the end, as YAML that can be loaded again, with the origin of each value; of a
@@ -151,8 +159,8 @@ impl Section {
     /// in a file the file is named, as it was.
     ///
     /// # Errors
-    /// As [`check`](Self::check), and [`Error::Show`](crate::Error::Show) if the type cannot be
-    /// serialized.
+    /// As [`check`](Self::check), but for the files that it names, which are not looked at;
+    /// [`Error::Show`](crate::Error::Show) if the type cannot be serialized.
     pub fn print(&self, config: &ConfigDir) -> Result<String> {
         let (yaml, origin) = self.printed(config)?;
         let disabled = self.disabled_by(&origin, config);
@@ -183,7 +191,7 @@ impl Section {
 
     /// What holds in the end, to be compared with what holds later: which keys are set differently now.
     ///
-    /// Of a secret what is written is compared, not what is in the file that it may name.
+    /// A secret is compared as what it is, also where a file has it: that may have been replaced.
     ///
     /// # Errors
     /// As [`print`](Self::print).

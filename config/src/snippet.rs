@@ -1,12 +1,14 @@
 //! The line of a text that is at fault, with a mark under the column, and no secret in it.
 
+use crate::node::Place;
+
 /// The most characters of a line that are shown.
 const WIDTH: usize = 100;
 
 /// What stands in place of a value that is not to be seen.
 const HIDDEN: &str = "***";
 
-/// Words in a key that make its value unfit to be shown.
+/// Parts of a key that make its value unfit to be shown.
 const SENSITIVE: [&str; 7] = [
     "password",
     "passwd",
@@ -16,26 +18,33 @@ const SENSITIVE: [&str; 7] = [
     "credential",
     "username",
 ];
+/// The same, where they are a word of the key: `api-key`, but not `keepalive`.
+const SENSITIVE_WORDS: [&str; 4] = ["key", "apikey", "auth", "pin"];
 
 /// How much of a line may be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reveal {
-    /// The whole line, but for the values of sensitive keys.
+    /// The whole line, but for the values of sensitive keys, and for what may belong to others.
     Line,
-    /// Up to the end of the key at the column: a misspelt key may hide a secret's value.
+    /// The key at the column: if it is misspelt, its value may be a secret.
     Key,
+    /// What comes before the value: it is a secret, or may be one.
+    Nothing,
 }
 
-/// Draws the line (from 1) with a mark under the column (from 1, in characters).
-pub(crate) fn draw(text: &str, line: usize, column: usize, reveal: Reveal) -> Option<String> {
+/// Draws the line of a place with a mark under the column, unless the place has none.
+pub(crate) fn draw(place: &Place, reveal: Reveal) -> Option<String> {
+    let text = &*place.source.text;
+    let (line, column) = place.position?;
     let source = text.lines().nth(line.checked_sub(1)?)?;
     let column = column.saturating_sub(1);
-    let shown = if belongs_to_a_sensitive_key(text, line) {
-        format!("{}{HIDDEN}", &source[..indent_of(source)])
+    let (shown, column) = if belongs_to_a_sensitive_key(text, line) {
+        (format!("{}{HIDDEN}", &source[..indent_of(source)]), column)
     } else {
         match reveal {
-            Reveal::Line => hide_sensitive(source),
-            Reveal::Key => hide_sensitive(&up_to_the_key(source, column)),
+            Reveal::Line if !place.is_crowded => (hide_sensitive(source), column),
+            Reveal::Line | Reveal::Nothing => without_values(source, place.clear, column),
+            Reveal::Key => with_the_key(source, place.clear, column),
         }
     };
 
@@ -62,8 +71,7 @@ pub(crate) fn draw(text: &str, line: usize, column: usize, reveal: Reveal) -> Op
 
 /// Whether a key of this name may have a secret as its value.
 pub(crate) fn is_sensitive(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    SENSITIVE.iter().any(|word| key.contains(word))
+    sensitive_end(key).is_some()
 }
 
 /// The line and column, both from 1, that follow the bytes, which are UTF-8.
@@ -80,15 +88,45 @@ pub(crate) fn position_of(before: &[u8]) -> (usize, usize) {
     (line, column)
 }
 
-fn up_to_the_key(line: &str, column: usize) -> String {
-    let key_start = line
-        .char_indices()
-        .nth(column)
-        .map_or(line.len(), |(at, _)| at);
-    match line[key_start..].find(':') {
-        Some(colon) => format!("{}: ...", &line[..key_start + colon]),
-        None => line.to_owned(),
+/// What comes before the values of a line, and the column where they begin or one of them does.
+fn without_values(line: &str, clear: usize, column: usize) -> (String, usize) {
+    let shown = before_values(line, clear);
+    let end = shown.chars().count();
+    (format!("{shown}{HIDDEN}"), column.min(end))
+}
+
+/// The key at a column, with what comes before the values of its line, and the column where it is shown.
+fn with_the_key(line: &str, clear: usize, column: usize) -> (String, usize) {
+    let at = byte_of(line, column);
+    let mut shown = before_values(line, clear.min(column));
+    let between = &line[byte_of(line, shown.chars().count()).min(at)..at];
+    let is_value = |c: char| !c.is_whitespace() && !"{[?-".contains(c);
+    match between.contains(is_value) {
+        true => shown.push_str("*** "),
+        false => shown.push_str(between),
     }
+    let column = shown.chars().count();
+    match line[at..].find(':') {
+        Some(colon) => shown.push_str(&format!("{}: ...", &line[at..at + colon])),
+        None => shown.push_str(&line[at..]),
+    }
+    (hide_sensitive(&shown), column)
+}
+
+/// So many characters of a line, or fewer: marks and tags before a value may be the begin of a password
+/// that lacks its quotes.
+fn before_values(line: &str, clear: usize) -> String {
+    let indent = indent_of(line);
+    let before = &line[..byte_of(line, clear).max(indent)];
+    let marks = before.match_indices(['&', '!', '*']);
+    let mut marks = marks.filter(|(at, _)| *at == 0 || before[..*at].ends_with(' '));
+    before[..marks.next().map_or(before.len(), |(at, _)| at)].to_owned()
+}
+
+/// Where the character of this number begins.
+fn byte_of(line: &str, character: usize) -> usize {
+    let mut characters = line.char_indices();
+    characters.nth(character).map_or(line.len(), |(at, _)| at)
 }
 
 /// The text without what follows the first sensitive key in it.
@@ -108,13 +146,35 @@ fn sensitive_value(line: &str) -> Option<usize> {
 
 /// Where the colon after the first sensitive key of the line stands.
 fn sensitive_key(line: &str) -> Option<usize> {
-    // ASCII folding keeps every byte where it is.
-    let folded = line.to_ascii_lowercase();
-    let ends = SENSITIVE
-        .iter()
-        .filter_map(|word| folded.find(word).map(|at| at + word.len()));
-    let end = ends.min()?;
+    let end = sensitive_end(line)?;
     Some(end + line[end..].find(':')?)
+}
+
+/// Where the first sensitive part of a text ends.
+fn sensitive_end(text: &str) -> Option<usize> {
+    // ASCII folding keeps every byte where it is.
+    let folded = text.to_ascii_lowercase();
+    let parts = SENSITIVE
+        .iter()
+        .filter_map(|part| folded.find(part).map(|at| at + part.len()));
+    let words = SENSITIVE_WORDS.iter().flat_map(|word| {
+        let found = folded
+            .match_indices(word)
+            .map(|(at, _)| (at, at + word.len()));
+        found.filter_map(|(at, end)| is_a_word(text, at, end).then_some(end))
+    });
+    parts.chain(words).min()
+}
+
+/// Whether a part of a text is a word of its own: `api-key`, `apiKey`, `API_KEY`.
+fn is_a_word(text: &str, at: usize, end: usize) -> bool {
+    let letter = |c: char| c.is_ascii_alphabetic();
+    let is_upper = text[at..].starts_with(|c: char| c.is_ascii_uppercase());
+    let begins = match text[..at].chars().next_back() {
+        Some(before) if letter(before) => before.is_ascii_lowercase() && is_upper,
+        _ => true,
+    };
+    begins && !text[end..].starts_with(|c: char| c.is_ascii_lowercase())
 }
 
 /// True if the line (from 1) continues the value of a sensitive key above it.
@@ -165,7 +225,24 @@ fn plain(c: char) -> char {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::node::Source;
+    use crate::origin::Origin;
+
+    /// Draws a place that comes before every value of its line.
+    fn draw(text: &str, line: usize, column: usize, reveal: Reveal) -> Option<String> {
+        let source = Arc::new(Source {
+            name: "a.yaml".into(),
+            origin: Origin::Defaults,
+            text: text.into(),
+        });
+        let mut place = Place::nowhere_in(&source);
+        place.position = Some((line, column));
+        place.clear = column.saturating_sub(1);
+        super::draw(&place, reveal)
+    }
 
     #[test]
     fn the_mark_stands_under_the_column() {
@@ -201,6 +278,10 @@ mod tests {
             "tokens:\n  - name: a\n    value: hunter2",
             "secret:\n  hunter2",
             "password: |\nhunter2",
+            "api-key: hunter2",
+            "apiKey: hunter2",
+            "PIN_CODE: hunter2",
+            "auth: hunter2",
         ] {
             let line = text.lines().count();
             let drawn = draw(text, line, 3, Reveal::Line).unwrap();
@@ -220,6 +301,8 @@ mod tests {
     fn other_values_are_shown() {
         for text in [
             "user: root",
+            "keepalive: 5s",
+            "mapping: monkey",
             "password:",
             "password: x\nuser: root",
             "tokens:\n- x\nuser: root",
@@ -229,6 +312,15 @@ mod tests {
                 !draw(text, line, 1, Reveal::Line).unwrap().contains("***"),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn what_lacks_its_quotes_is_not_taken_for_a_mark_or_tag() {
+        for text in ["code: &hunter2", "code: !hunter2 x", "- *hunter2"] {
+            let column = text.len() + 1;
+            let drawn = draw(text, 1, column, Reveal::Nothing).unwrap();
+            assert!(!drawn.contains("hunter2"), "{drawn}");
         }
     }
 

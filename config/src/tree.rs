@@ -12,7 +12,7 @@ use crate::file::{MAX_SIZE, read_text};
 use crate::layers::Override;
 use crate::node::{Entry, Kind, Node, Place, Source, Step};
 use crate::origin::Origin;
-use crate::reader::read_node;
+use crate::reader::{check_shape, read_node};
 use crate::validate::{Findings, Validate};
 use crate::yaml::parse_tree;
 
@@ -115,6 +115,15 @@ impl Tree {
         read_node(node).map_err(|fault| self.invalid(fault, path))
     }
 
+    /// Refuses what stands at a path, if anything does, if it cannot be of a type.
+    pub(crate) fn check_shape<T: DeserializeOwned>(&self, path: &[Step]) -> Result<()> {
+        let (node, missing) = self.root.closest(path);
+        match missing {
+            0 => check_shape::<T>(node).map_err(|fault| self.invalid(fault, path)),
+            _ => Ok(()),
+        }
+    }
+
     /// The error for a fault that was found below a path.
     pub(crate) fn invalid(&self, fault: Fault, path: &[Step]) -> Error {
         let above = path.iter().rev().cloned();
@@ -156,6 +165,18 @@ impl Tree {
         Ok(value)
     }
 
+    /// Reads the same to be used, so that what its values name is looked at, too.
+    pub(crate) fn read_inspected<T>(&mut self, path: &[Step]) -> Result<T>
+    where
+        T: DeserializeOwned + Default + Validate,
+    {
+        let value: T = self.read_valid(path)?;
+        let mut findings = Findings::default();
+        value.inspect(&mut findings);
+        self.refuse(findings, path)?;
+        Ok(value)
+    }
+
     /// Takes the variables for keys about which nothing is said, and tells whether there was one.
     fn cover_by_own_variables(&mut self, value: &impl Validate, path: &[Step]) -> Result<bool> {
         let mut covered = false;
@@ -187,19 +208,20 @@ impl Tree {
     /// Refuses what stands at a path for these reasons, if there are any.
     pub(crate) fn refuse(&self, findings: Findings, path: &[Step]) -> Result<()> {
         let findings: Vec<_> = findings
-            .into_steps()
-            .map(|(steps, message)| {
-                let steps: Vec<Step> = path.iter().cloned().chain(steps).collect();
+            .into_found()
+            .map(|finding| {
+                let steps: Vec<Step> = path.iter().cloned().chain(finding.path).collect();
                 let (node, missing) = self.root.closest(&steps);
                 let place = match steps.len() - missing {
                     // Something in the file is missing: there is no line to point at.
                     0 => Place::nowhere_in(&self.root.place.source),
                     _ => node.place.clone(),
                 };
-                let fault = steps
-                    .into_iter()
-                    .rev()
-                    .fold(Fault::new(message), Fault::below);
+                let fault = match finding.is_hidden {
+                    true => Fault::new(finding.message).hidden(),
+                    false => Fault::new(finding.message),
+                };
+                let fault = steps.into_iter().rev().fold(fault, Fault::below);
                 fault.into_invalid(&place)
             })
             .collect();

@@ -1,12 +1,12 @@
 //! What a type of configuration says about values that are of their types, and yet make no sense.
 
-use crate::node::{Step, read_path};
+use crate::node::{Step, read_path, show_path};
 
 /// The rules of a configuration beyond its types: ranges, and keys that go together.
 ///
 /// The loader asks for them by [`ConfigDir::load_valid`](crate::ConfigDir::load_valid), and tells each
 /// finding with the line that wrote the value, or the variable or flag that set it. Rules look at
-/// nothing but the values: no files, no network.
+/// nothing but the values; [`inspect`](Self::inspect) may look at files that they name.
 ///
 /// # Examples
 /// ```
@@ -46,6 +46,14 @@ pub trait Validate {
         let _ = findings;
     }
 
+    /// Tells what is wrong with what the values name, such as files; nothing by default.
+    ///
+    /// Asked where a configuration is loaded to be used, and by [`Section::check`](crate::Section::check),
+    /// once the rules find no fault. It may read files, but not wait for the network.
+    fn inspect(&self, findings: &mut Findings) {
+        let _ = findings;
+    }
+
     /// Variables of their own names that set a key if nothing else does, such as `ETCD_ENDPOINTS` for
     /// `endpoints`: each key with its variables, the first that is set counts. None by default.
     ///
@@ -80,7 +88,16 @@ pub trait Validate {
 pub struct Findings {
     /// The path that is being looked at.
     within: Vec<Step>,
-    found: Vec<(Vec<Step>, String)>,
+    found: Vec<Finding>,
+}
+
+/// What is wrong with one value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) path: Vec<Step>,
+    pub(crate) message: String,
+    /// Whether the value may be a secret.
+    pub(crate) is_hidden: bool,
 }
 
 impl Findings {
@@ -96,9 +113,50 @@ impl Findings {
     /// The key is as the file spells it, and may be a path: `limits.hosts[2]`. An empty one is the
     /// whole. A message names no value that may be a secret.
     pub fn refuse(&mut self, path: &str, message: impl Into<String>) {
+        self.push(path, message.into(), false);
+    }
+
+    /// As [`refuse`](Self::refuse), of a value that may hold a secret by mistake, such as a URL with a
+    /// password in it: the line is told without it.
+    ///
+    /// # Examples
+    /// ```
+    /// use keyval_config::{Findings, Validate, parse_valid};
+    ///
+    /// #[derive(Debug, serde::Deserialize)]
+    /// struct Server {
+    ///     url: String,
+    /// }
+    ///
+    /// impl Validate for Server {
+    ///     fn validate(&self, findings: &mut Findings) {
+    ///         if self.url.contains('@') {
+    ///             findings.refuse_hidden("url", "has a password in it: write password instead");
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let error = parse_valid::<Server>("server.yaml", "url: http://root:hunter2@a").unwrap_err();
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "server.yaml:1:6: url: has a password in it: write password instead\n  \
+    ///        |\n\
+    ///      1 | url: ***\n  \
+    ///        |      ^"
+    /// );
+    /// ```
+    pub fn refuse_hidden(&mut self, path: &str, message: impl Into<String>) {
+        self.push(path, message.into(), true);
+    }
+
+    fn push(&mut self, path: &str, message: String, is_hidden: bool) {
         let mut steps = self.within.clone();
         steps.extend(read_path(path));
-        self.found.push((steps, message.into()));
+        self.found.push(Finding {
+            path: steps,
+            message,
+            is_hidden,
+        });
     }
 
     /// Asks the value of a key for its own rules; the paths that it names are below that key.
@@ -118,10 +176,10 @@ impl Findings {
     /// The path and the message of everything found, in the order in which it was.
     pub fn iter(&self) -> impl Iterator<Item = (String, &str)> {
         let found = self.found.iter();
-        found.map(|(path, message)| (crate::node::show_path(path), &**message))
+        found.map(|finding| (show_path(&finding.path), &*finding.message))
     }
 
-    pub(crate) fn into_steps(self) -> impl Iterator<Item = (Vec<Step>, String)> {
+    pub(crate) fn into_found(self) -> impl Iterator<Item = Finding> {
         self.found.into_iter()
     }
 }

@@ -1,8 +1,9 @@
 //! Sets single values over files and variables: by flags, and by the program itself.
 
-use crate::dir::{ConfigDir, check_name};
+use crate::dir::ConfigDir;
 use crate::error::{Error, Result};
 use crate::layers::Override;
+use crate::names::check_name;
 use crate::origin::Origin;
 
 impl ConfigDir {
@@ -60,7 +61,7 @@ impl ConfigDir {
             return refuse(path, "write plugin.key=value, with a key after each point");
         }
         let origin = Origin::Flag(path.to_owned());
-        self.cover(plugin, Override::new(keys, value.to_owned(), origin));
+        self.push(plugin, Override::new(keys, value.to_owned(), origin));
         Ok(self)
     }
 
@@ -94,11 +95,11 @@ impl ConfigDir {
         let plugin = plugin.into();
         let origin = Origin::Code(format!("{plugin}.{path}"));
         let keys = path.split('.').map(str::to_owned).collect();
-        self.cover(plugin, Override::new(keys, value.into(), origin));
+        self.push(plugin, Override::new(keys, value.into(), origin));
         self
     }
 
-    fn cover(&mut self, plugin: String, value: Override) {
+    fn push(&mut self, plugin: String, value: Override) {
         self.overrides.entry(plugin).or_default().push(value);
     }
 

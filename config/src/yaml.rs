@@ -8,6 +8,7 @@ use granit_parser::{
 };
 
 use crate::fault::Fault;
+use crate::margin::Margin;
 use crate::node::{Entry, Kind, Node, Place, Scalar, Source, Style};
 use crate::snippet::hide_sensitive;
 
@@ -27,6 +28,7 @@ pub(crate) fn parse_tree(source: &Arc<Source>) -> Result<Node, Fault> {
         events: Parser::new_from_str_with_options(&source.text, options()),
         source,
         anchors: HashMap::new(),
+        margin: Margin::default(),
         nodes: 0,
         bytes: 0,
     };
@@ -37,7 +39,7 @@ pub(crate) fn parse_tree(source: &Arc<Source>) -> Result<Node, Fault> {
             Event::StreamEnd => break,
             Event::DocumentStart(..) if root.is_some() => {
                 let message = "a second document begins here; keep one and remove this `---`";
-                return Err(Fault::new(message).at(&builder.place(span)));
+                return Err(Fault::new(message).at(&builder.place(span)).of_the_key());
             }
             Event::DocumentStart(..) => {
                 let (event, span) = builder.next()?;
@@ -62,6 +64,7 @@ struct Builder<'a> {
     events: Parser<'a, StrInput<'a>>,
     source: &'a Arc<Source>,
     anchors: HashMap<usize, Anchored>,
+    margin: Margin,
     nodes: usize,
     bytes: usize,
 }
@@ -88,6 +91,8 @@ impl<'a> Builder<'a> {
         let place = Place {
             source: Arc::clone(self.source),
             position: Some((at.line(), at.col() + 1)),
+            clear: self.margin.before_a_fault(at.line(), &self.source.text),
+            is_crowded: self.margin.is_crowded(),
         };
         let fault = match error.kind() {
             ErrorKind::RecursionLimitExceeded => too_deep(),
@@ -97,13 +102,16 @@ impl<'a> Builder<'a> {
             ),
             kind => Fault::new(kind.to_string()),
         };
-        fault.at(&place)
+        fault.untyped(&place)
     }
 
     fn place(&self, span: Span) -> Place {
+        let (line, column) = (span.start.line(), span.start.col());
         Place {
             source: Arc::clone(self.source),
-            position: Some((span.start.line(), span.start.col() + 1)),
+            position: Some((line, column + 1)),
+            clear: self.margin.before(line, column),
+            is_crowded: self.margin.is_crowded(),
         }
     }
 
@@ -111,28 +119,37 @@ impl<'a> Builder<'a> {
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Fault> {
         let place = self.place(span);
         if depth > MAX_DEPTH {
-            return Err(too_deep().at(&place));
+            return Err(too_deep().untyped(&place));
         }
         let before = (self.nodes, self.bytes);
-        self.spend(1, 0).map_err(|fault| fault.at(&place))?;
+        self.spend(1, 0).map_err(|fault| fault.untyped(&place))?;
         let (kind, anchor) = match event {
-            Event::Alias(id) => return self.repeat(id, depth).map_err(|fault| fault.at(&place)),
+            Event::Alias(id) => {
+                let repeated = self.repeat(id, depth);
+                return repeated.map_err(|fault| fault.untyped(&place));
+            }
             Event::Scalar(text, style, anchor, tag) => {
                 let scalar = scalar(text.into_owned(), style, tag.as_deref());
-                let scalar = scalar.map_err(|fault| fault.at(&place))?;
+                let scalar = scalar.map_err(|fault| fault.untyped(&place))?;
                 self.spend(0, scalar.text.len())
-                    .map_err(|fault| fault.at(&place))?;
+                    .map_err(|fault| fault.untyped(&place))?;
                 (Kind::Scalar(scalar), anchor)
             }
-            Event::SequenceStart(_, anchor, tag) => {
-                refuse_own(tag.as_deref()).map_err(|fault| fault.at(&place))?;
-                (self.list(depth)?, anchor)
+            Event::SequenceStart(style, anchor, tag) => {
+                refuse_own(tag.as_deref()).map_err(|fault| fault.untyped(&place))?;
+                let around = self.margin.enter(style, false, span);
+                let list = self.list(depth)?;
+                self.margin.leave_to(around);
+                (list, anchor)
             }
-            Event::MappingStart(_, anchor, tag) => {
-                refuse_own(tag.as_deref()).map_err(|fault| fault.at(&place))?;
-                (self.map(depth)?, anchor)
+            Event::MappingStart(style, anchor, tag) => {
+                refuse_own(tag.as_deref()).map_err(|fault| fault.untyped(&place))?;
+                let around = self.margin.enter(style, true, span);
+                let map = self.map(depth)?;
+                self.margin.leave_to(around);
+                (map, anchor)
             }
-            _ => return Err(Fault::new("a value is missing").at(&place)),
+            _ => return Err(Fault::new("a value is missing").untyped(&place)),
         };
         let node = Node { kind, place };
         if anchor != 0 {
@@ -164,8 +181,9 @@ impl<'a> Builder<'a> {
             let Node { kind, place } = self.node(event, span, depth + 1)?;
             let Kind::Scalar(key) = kind else {
                 let message = "a key must be a single value, not a list or a map";
-                return Err(Fault::new(message).at(&place).of_the_key());
+                return Err(Fault::new(message).untyped(&place));
             };
+            self.margin.pass_key(span);
             if !keys.insert(key.text.clone()) {
                 return Err(twice(&key.text).at(&place).of_the_key());
             }
@@ -187,7 +205,7 @@ impl<'a> Builder<'a> {
     fn keep(&mut self, id: usize, node: &Node, before: (usize, usize)) -> Result<(), Fault> {
         let (nodes, bytes) = (self.nodes - before.0, self.bytes - before.1);
         let spent = self.spend(nodes, bytes);
-        spent.map_err(|fault| fault.at(&node.place))?;
+        spent.map_err(|fault| fault.untyped(&node.place))?;
         let anchored = Anchored {
             depth: depth_of(node),
             node: node.clone(),
@@ -268,7 +286,8 @@ fn merge(from: Node, into: &mut Vec<Entry>, keys: &mut HashSet<String>) -> Resul
             Ok(())
         }
         Kind::Scalar(_) => {
-            Err(Fault::new("what is merged by `<<` must be a map, `<<: *name`").at(&from.place))
+            let message = "what is merged by `<<` must be a map, `<<: *name`";
+            Err(Fault::new(message).untyped(&from.place))
         }
     }
 }

@@ -1,9 +1,8 @@
 //! Which file a plugin gets, and what happens when it is not there.
 
 use std::fs;
-use std::time::Duration;
 
-use keyval_config::{ConfigDir, Environment, Error, Origin, duration, read};
+use keyval_config::{ConfigDir, Environment, Error, Origin, check_names, read};
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -40,14 +39,26 @@ fn a_plugin_without_a_file_runs_on_its_defaults() -> TestResult {
 }
 
 #[test]
-fn the_endings_are_tried_in_order() -> TestResult {
-    let endings = ["yaml", "yml", "conf"];
+fn the_endings_are_tried_in_order_and_two_spellings_of_one_are_refused() -> TestResult {
+    let endings = ["yaml", "conf"];
     let folder = TempDir::new()?;
     let config = ConfigDir::new(folder.path());
-    for ending in endings {
+    let write = |ending| {
         let path = folder.path().join(format!("etcd.{ending}"));
-        fs::write(path, format!("name: {ending}"))?;
-    }
+        fs::write(path, format!("name: {ending}"))
+    };
+    write("conf")?;
+    write("yml")?;
+    assert_eq!(name_of(&config, "etcd")?, "yml");
+    write("yaml")?;
+    let error = config.find("etcd").unwrap_err().to_string();
+    let path = folder.path().join("etcd");
+    let path = path.display();
+    assert_eq!(
+        error,
+        format!("there are both {path}.yaml and {path}.yml: keep one of them")
+    );
+    fs::remove_file(folder.path().join("etcd.yml"))?;
     for ending in endings {
         let path = folder.path().join(format!("etcd.{ending}"));
         let loaded = config.load::<Named>("etcd")?;
@@ -169,10 +180,67 @@ fn a_plugin_name_cannot_leave_the_folder() {
             error.to_string(),
             format!(
                 "{name:?} cannot name a plugin's configuration: \
-                 use ASCII letters, digits, - and _, beginning with a letter or digit"
+                 use at most 63 ASCII letters, digits, - and _, beginning with a letter or digit"
             )
         );
     }
+    assert!(config.find(&"x".repeat(63)).is_ok());
+    let told = config.find(&"x".repeat(10_000)).unwrap_err().to_string();
+    assert!(
+        told.contains("use at most 63") && told.len() < 300,
+        "{told}"
+    );
+}
+
+#[test]
+fn names_that_variables_cannot_tell_apart_are_refused() {
+    for names in [
+        ["a-b", "a_b"],
+        ["A", "a"],
+        ["a", "a__b"],
+        ["a--b", "a"],
+        ["a", "a_"],
+    ] {
+        let told = check_names(names).unwrap_err().to_string();
+        for name in names {
+            assert!(told.contains(&format!("{name:?}")), "{told}");
+        }
+    }
+    for taken in ["check", "print"] {
+        let told = check_names(["a", taken]).unwrap_err().to_string();
+        assert!(told.contains(&format!("--{taken}-config")), "{told}");
+    }
+    check_names(["a", "ab", "a-b", "a-bc", "b"]).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn a_file_that_is_almost_that_of_a_plugin_is_told_and_others_are_left_alone() -> TestResult {
+    let files = [
+        "stroe.yaml",
+        "Store.yml",
+        "store.yaml",
+        "nginx.conf",
+        "sotre.txt",
+        "prob.conf",
+    ];
+    let folder = folder(&files.map(|name| (name, "")))?;
+    let told = ConfigDir::new(folder.path()).stray_files(["store", "probe"]);
+    let path = format!("{}/", folder.path().display());
+    let told: Vec<String> = told.iter().map(|line| line.replace(&path, "")).collect();
+    assert_eq!(
+        told,
+        [
+            "Store.yml belongs to no plugin, did you mean store.yml?",
+            "prob.conf belongs to no plugin, did you mean probe.conf?",
+            "stroe.yaml belongs to no plugin, did you mean store.yaml?",
+        ]
+    );
+    assert!(
+        ConfigDir::new("/no/such/folder")
+            .stray_files(["store"])
+            .is_empty()
+    );
+    Ok(())
 }
 
 #[test]
@@ -218,85 +286,5 @@ fn a_file_changed_between_two_loads_is_read_anew() -> TestResult {
     assert_eq!(name_of(&config, "etcd")?, "before");
     fs::write(folder.path().join("etcd.yaml"), "name: after")?;
     assert_eq!(name_of(&config, "etcd")?, "after");
-    Ok(())
-}
-
-#[derive(Debug, PartialEq, Deserialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-struct Etcd {
-    endpoints: Vec<String>,
-    #[serde(with = "duration")]
-    dial_timeout: Duration,
-    #[serde(with = "duration")]
-    operation_timeout: Duration,
-    insecure_transport: bool,
-    insecure_skip_tls_verify: bool,
-    cert_file: Option<String>,
-    key_file: Option<String>,
-    ca_file: Option<String>,
-    #[serde(with = "duration")]
-    auto_compact: Duration,
-    resync_after_reconnect: bool,
-    allow_delayed_start: bool,
-    #[serde(with = "duration")]
-    reconnect_interval: Duration,
-    #[serde(with = "duration::seconds")]
-    session_ttl: Duration,
-    expand_env_variables: bool,
-}
-
-impl Default for Etcd {
-    fn default() -> Self {
-        Self {
-            endpoints: Vec::new(),
-            dial_timeout: Duration::from_secs(1),
-            operation_timeout: Duration::from_secs(3),
-            insecure_transport: false,
-            insecure_skip_tls_verify: false,
-            cert_file: None,
-            key_file: None,
-            ca_file: None,
-            auto_compact: Duration::ZERO,
-            resync_after_reconnect: false,
-            allow_delayed_start: false,
-            reconnect_interval: Duration::from_secs(2),
-            session_ttl: Duration::from_secs(5),
-            expand_env_variables: false,
-        }
-    }
-}
-
-#[test]
-fn an_etcd_conf_of_cn_infra_loads_unchanged() -> TestResult {
-    let text = r#"
-# One or more endpoints, host:port.
-endpoints: ["127.0.0.1:2379", "127.0.0.1:2380"]
-dial-timeout: 1000000000
-operation-timeout: 3s
-insecure-transport: true
-insecure-skip-tls-verify: false
-cert-file: /etc/etcd/cert.pem
-key-file:
-ca-file: ""
-auto-compact: 0
-resync-after-reconnect: on
-allow-delayed-start: true
-reconnect-interval: 2000000000
-session-ttl: 10
-"#;
-    let folder = folder(&[("etcd.conf", text)])?;
-    let etcd = ConfigDir::new(folder.path()).load::<Etcd>("etcd")?;
-    let expected = Etcd {
-        endpoints: vec!["127.0.0.1:2379".into(), "127.0.0.1:2380".into()],
-        insecure_transport: true,
-        cert_file: Some("/etc/etcd/cert.pem".into()),
-        ca_file: Some(String::new()),
-        resync_after_reconnect: true,
-        allow_delayed_start: true,
-        session_ttl: Duration::from_secs(10),
-        ..Etcd::default()
-    };
-    assert_eq!(etcd.value, expected);
-    assert_eq!(etcd.origin, Origin::File(folder.path().join("etcd.conf")));
     Ok(())
 }

@@ -114,6 +114,24 @@ fn what_differs_is_named_by_its_keys_secrets_and_lists_included() {
 }
 
 #[test]
+fn a_secret_that_was_replaced_in_its_file_differs() {
+    let section = Section::of::<Greeter>("greeter");
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    let yaml = format!("password: file:{}", secret.path().display());
+    fs::write(secret.path(), "sesame\n").unwrap();
+    let before = effective(&section, &yaml);
+    assert!(before.differences(&effective(&section, &yaml)).is_empty());
+    fs::write(secret.path(), "poppy\n").unwrap();
+    let after = effective(&section, &yaml);
+    assert_eq!(before.differences(&after), ["password"]);
+    let shown = format!("{before:?} {after:?}");
+    assert!(
+        !shown.contains("poppy") && !shown.contains("sesame"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn of_a_choice_the_choice_and_the_settings_of_the_chosen_are_compared() {
     let choice = Choice::new("backend", "memory")
         .with::<Greeter>("memory")

@@ -254,6 +254,16 @@ impl Validate for Memory {
     }
 }
 
+/// A type that cannot do without one of its keys.
+#[derive(Debug, Default, Deserialize, Serialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Strict {
+    url: String,
+    port: Option<u16>,
+}
+
+impl Validate for Strict {}
+
 fn choice() -> Choice {
     Choice::new("backend", "memory")
         .beside::<Hosting>()
@@ -441,6 +451,62 @@ fn a_file_of_what_is_not_chosen_is_passed_over_only_where_that_was_said() -> Tes
         error.starts_with("there is a file, by SERVER_CONFIG, for server"),
         "{error}"
     );
+    Ok(())
+}
+
+#[test]
+fn a_slip_in_what_is_not_chosen_is_refused_and_nothing_is_required_of_it() -> TestResult {
+    for (text, expected) in [
+        (
+            "server:\n  dial-timuot: 1s",
+            "store.yaml:2:3: server: unknown key \"dial-timuot\", did you mean \"dial-timeout\"?",
+        ),
+        (
+            "server: {dial-timeout: soon}",
+            "store.yaml:1:24: server.dial-timeout: \"soon\" is not a duration",
+        ),
+        (
+            "server: [a]",
+            "store.yaml:1:9: server: expected a map, `key: value`",
+        ),
+        (
+            "server: {limits: {max-tsks: 1}}",
+            "store.yaml:1:19: server.limits: unknown key \"max-tsks\"",
+        ),
+        (
+            "server: {password: file:relative}",
+            "store.yaml:1:20: server.password: a secret that begins with file: needs",
+        ),
+    ] {
+        let (folder, config) = folder(&[("store.yaml", text)])?;
+        let error = store().check(&config).unwrap_err();
+        let told = told(&folder, &error);
+        assert!(told.starts_with(expected), "{text}: {told}");
+    }
+    for name in ["STORE__SERVER__DIAL_TIMUOT", "SERVER__DIAL_TIMUOT"] {
+        let environment = Environment::from_iter([(name, "1s")]);
+        let config = ConfigDir::new("/no/such/folder").with_environment(environment);
+        let told = store().check(&config).unwrap_err().to_string();
+        assert!(told.starts_with(name), "{told}");
+        assert!(told.contains("did you mean \"dial-timeout\"?"), "{told}");
+    }
+    let lacks = Choice::new("backend", "memory")
+        .with::<Memory>("memory")
+        .with::<Strict>("strict");
+    let (_folder, config) = folder(&[("store.yaml", "strict: {port: 1}")])?;
+    let section = Section::choice("store", lacks);
+    section.check(&config)?;
+    assert!(
+        section
+            .check(&config.with_flag("store.strict.prot=1")?)
+            .is_err()
+    );
+    // What breaks a rule or names a file that is not there may wait until it is chosen.
+    let waits = "server:\n  dial-timeout: 0s\n  limits: {}\n  password: file:/no/such/file\n";
+    let (_folder, config) = folder(&[("store.yaml", waits)])?;
+    store().check(&config)?;
+    let chosen = config.with_flag("store.backend=server")?;
+    assert!(store().check(&chosen).is_err());
     Ok(())
 }
 

@@ -3,8 +3,7 @@
 use keyval::{Connector, Hosting, Result};
 use keyval_config::Environment;
 
-use crate::config::EtcdConfig;
-use crate::connection::Endpoint;
+use crate::config::{Endpoint, EtcdConfig};
 use crate::store::EtcdStore;
 
 /// Connects to an etcd, as [`EtcdStore::connect`] does.

@@ -14,6 +14,7 @@ mod maintenance;
 mod store;
 mod tls;
 mod txn;
+mod validate;
 mod watch;
 
 pub use crate::admin::{

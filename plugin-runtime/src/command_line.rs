@@ -27,7 +27,7 @@ const LABEL: &str = "microservice-label";
 /// | `--config-dir DIR` | the folder of the YAML files; before `CONFIG_DIR` |
 /// | `--<plugin>-config FILE` | the file of one plugin; before `<PLUGIN>_CONFIG` |
 /// | `--set PLUGIN.KEY=VALUE` | one value, over files and variables; may be repeated |
-/// | `--check-config` | check the configuration of every plugin, start nothing |
+/// | `--check-config` | check the configuration of every plugin, with the files that it names; start nothing |
 /// | `--print-config[=PLUGIN]` | show what holds in the end, with origins, as YAML |
 /// | `--print-schema PLUGIN` | show the JSON Schema of a plugin's file, for editors |
 /// | `--microservice-label LABEL` | the agent's name; before `MICROSERVICE_LABEL` |
@@ -71,7 +71,7 @@ enum Question {
 
 impl StandardArgs {
     /// Adds a flag `--<plugin>-config` for each of these plugins, but for one named `check` or `print`,
-    /// whose flag would mean something else.
+    /// whose flag would mean something else: a host refuses such a plugin.
     #[must_use]
     pub fn with_plugins<'a>(
         command: Command,
@@ -166,10 +166,10 @@ impl StandardArgs {
         let Some(question) = &self.question else {
             return Ok(None);
         };
-        host.check_settings_of_flags().map_err(Refused::of)?;
+        host.check_configurable().map_err(Refused::of)?;
         let (config, sections) = (host.config(), host.sections());
         match question {
-            Question::Check => check(config, sections),
+            Question::Check => check(config, sections, &host.stray_files()),
             Question::Print(None) => print(config, sections.iter()),
             Question::Print(Some(name)) => {
                 let section = find(sections, name, "--print-config")?;
@@ -181,8 +181,8 @@ impl StandardArgs {
     }
 }
 
-/// Checks all, and tells of all that is wrong.
-fn check(config: &ConfigDir, sections: &[Section]) -> Result<String, Refused> {
+/// Checks all, and tells of all that is wrong, or else of files that may be meant for a plugin.
+fn check(config: &ConfigDir, sections: &[Section], stray: &[String]) -> Result<String, Refused> {
     let mut told = String::from("the configuration is in order:\n");
     let mut errors = Vec::new();
     for section in sections {
@@ -190,6 +190,9 @@ fn check(config: &ConfigDir, sections: &[Section]) -> Result<String, Refused> {
             Ok(text) => told.push_str(&format!("  {}: {text}\n", section.name())),
             Err(error) => errors.push(error),
         }
+    }
+    for file in stray {
+        told.push_str(&format!("  warning: {file}\n"));
     }
     match errors.is_empty() {
         true => Ok(told),

@@ -20,14 +20,14 @@ pub enum Error {
     },
     /// A plugin's name cannot name its configuration; none was started.
     #[error(
-        "{name:?} cannot name a plugin: \
-         use ASCII letters, digits, - and _, beginning with a letter or digit"
+        "{name:?} cannot name a plugin: use at most 63 ASCII letters, digits, - and _, beginning with a \
+         letter or digit"
     )]
     InvalidName {
         /// The name.
         name: String,
     },
-    /// A flag is about a plugin that there is not; none was started.
+    /// A flag is about a plugin that there is not, or plugins cannot be configured apart; none was started.
     #[error(transparent)]
     Config(#[from] keyval_config::Error),
     /// A plugin failed. Every plugin that had been started was closed all the same.

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keyval_config::{ConfigDir, Section};
+use keyval_config::{ConfigDir, Section, check_names};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
@@ -187,7 +187,8 @@ impl Host {
     /// or was aborted.
     ///
     /// # Errors
-    /// [`Error::DuplicateName`], [`Error::InvalidName`] and [`Error::Config`] before anything is started;
+    /// [`Error::DuplicateName`], [`Error::InvalidName`] and [`Error::Config`] before anything is started, the
+    /// last also for names that flags or variables cannot tell apart, see [`keyval_config::check_names`];
     /// [`Error::Plugin`] with every failure of a plugin: to come up, to go on, or to close.
     ///
     /// # Cancel safety
@@ -199,7 +200,10 @@ impl Host {
     /// interrupt a plugin that blocks the thread.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<()> {
         self.check_names()?;
-        self.check_settings_of_flags()?;
+        self.check_configurable()?;
+        for told in self.stray_files() {
+            tracing::warn!("{told}");
+        }
         self.remember_settings();
         self.log_start().await;
         let (board, gauges) = (self.board.clone(), Gauges::default());
@@ -285,24 +289,35 @@ impl Host {
 
     fn check_names(&self) -> Result<()> {
         let mut names = BTreeSet::new();
-        for member in &self.members {
-            let name = String::from(&*member.name);
-            if !can_be_a_name(&name) {
-                return Err(Error::InvalidName { name });
-            }
-            if !names.insert(&member.name) {
-                return Err(Error::DuplicateName { name });
-            }
+        if let Some(twice) = self.names().find(|name| !names.insert(*name)) {
+            let name = twice.to_owned();
+            return Err(Error::DuplicateName { name });
         }
-        Ok(())
+        check_names(self.names()).map_err(|error| match error {
+            keyval_config::Error::PluginName { name } => Error::InvalidName { name },
+            error => Error::Config(error),
+        })
     }
 
-    /// Refuses flags for plugins that there are not.
-    pub(crate) fn check_settings_of_flags(&self) -> keyval_config::Result<()> {
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().map(|member| &*member.name)
+    }
+
+    /// The names under which something can be configured.
+    fn configurable(&self) -> BTreeSet<&str> {
         let sections = self.sections.iter().flat_map(Section::names);
-        let members = self.members.iter().map(|member| &*member.name);
-        let known: BTreeSet<&str> = sections.chain(members).collect();
-        self.agent.config.check_plugins(known)
+        sections.chain(self.names()).collect()
+    }
+
+    /// Refuses names that cannot be configured apart, and flags for plugins that there are not.
+    pub(crate) fn check_configurable(&self) -> keyval_config::Result<()> {
+        check_names(self.names())?;
+        self.agent.config.check_plugins(self.configurable())
+    }
+
+    /// Tells of files that look as if they should be those of plugins, and are not.
+    pub(crate) fn stray_files(&self) -> Vec<String> {
+        self.agent.config.stray_files(self.configurable())
     }
 
     /// Brings every plugin up and then stays for ever; returns at the first failure.
@@ -448,11 +463,4 @@ impl fmt::Debug for Host {
             .field("agent", &self.agent)
             .finish_non_exhaustive()
     }
-}
-
-/// Whether the name can be part of a file's and a variable's name, as configuration needs it.
-fn can_be_a_name(name: &str) -> bool {
-    let letter = |c: u8| c.is_ascii_alphanumeric();
-    name.bytes().next().is_some_and(letter)
-        && name.bytes().all(|c| letter(c) || c == b'-' || c == b'_')
 }

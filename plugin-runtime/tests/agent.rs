@@ -162,6 +162,44 @@ fn its_configuration_is_checked_and_shown_without_starting_it() {
     );
 }
 
+#[cfg(feature = "etcd")]
+#[test]
+fn a_check_tells_of_endpoints_and_files_of_no_use_with_their_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    for (yaml, told) in [
+        (
+            "backend: etcd\netcd:\n  endpoints: [a:1, \"root:hunter2@b:2\"]\n",
+            "store.yaml:3:20: etcd.endpoints[1]: is of no use: it has a user",
+        ),
+        (
+            "backend: etcd\netcd:\n  ca-file: /no/such/file\n",
+            "store.yaml:3:12: etcd.ca-file: /no/such/file is of no use: No such file",
+        ),
+        (
+            "backend: memory\netcd: {endpionts: [a:1]}\n",
+            "store.yaml:2:8: etcd: unknown key \"endpionts\", did you mean \"endpoints\"?",
+        ),
+    ] {
+        std::fs::write(folder.path().join("store.yaml"), yaml).unwrap();
+        let output = run(&["--config-dir", path, "--check-config"]);
+        assert_eq!(output.status.code(), Some(1), "{yaml}");
+        let error = stderr(&output);
+        assert!(
+            error.contains(told) && !error.contains("hunter2"),
+            "{error}"
+        );
+        // So does a start, before it connects.
+        let output = run(&["--config-dir", path, "--demo"]);
+        assert_eq!(output.status.code(), Some(1), "{yaml}");
+        let error = stderr(&output);
+        assert!(
+            error.contains(told) && !error.contains("hunter2"),
+            "{error}"
+        );
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn without_the_demo_it_runs_until_a_signal_and_ends_in_order() {

@@ -235,6 +235,52 @@ async fn a_host_refuses_a_flag_for_a_plugin_that_it_does_not_have() {
     );
 }
 
+#[tokio::test]
+async fn names_that_flags_and_variables_cannot_tell_apart_are_refused_by_a_check_and_a_start() {
+    for (names, told) in [
+        (
+            &["a-b", "a_b"][..],
+            "the variables of the plugins \"a-b\" and \"a_b\" begin alike",
+        ),
+        (
+            &["A", "a"],
+            "the variables of the plugins \"A\" and \"a\" begin alike",
+        ),
+        (&["check"], "as --check-config means something else"),
+        (&["print"], "as --print-config means something else"),
+    ] {
+        let args = parse(&["--check-config"]);
+        let mut host = Host::new(args.config_in("none", Environment::empty()).unwrap());
+        for name in names {
+            host.add(KvPlugin::<MemoryBackend>::named(*name));
+        }
+        let refused = args.answer(&host).unwrap_err().to_string();
+        assert!(refused.contains(told), "{refused}");
+        let error = host.run(std::future::pending()).await.unwrap_err();
+        assert_eq!(error.to_string(), refused);
+    }
+    let mut host = Host::new(plugin_runtime::ConfigDir::new("none"));
+    host.add(KvPlugin::<MemoryBackend>::named("x".repeat(10_000)));
+    let error = host
+        .run(std::future::pending())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("at most 63") && error.len() < 300, "{error}");
+}
+
+#[test]
+fn a_check_tells_of_a_file_with_a_misspelt_name() {
+    let folder = folder(&[("stroe.yaml", ""), ("nginx.conf", "")]);
+    let args = parse(&["--check-config"]);
+    let answer = args.answer(&host(&args, &folder)).unwrap().unwrap();
+    assert_eq!(
+        told(&folder, &answer),
+        "the configuration is in order:\n  store: defaults\n  backup: defaults\n  \
+         warning: stroe.yaml belongs to no plugin, did you mean store.yaml?\n"
+    );
+}
+
 /// A plugin that tells nothing of its configuration can be configured all the same.
 struct Silent;
 

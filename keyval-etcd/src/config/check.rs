@@ -1,13 +1,14 @@
 //! Which configurations of etcd make no sense, key by key; how keys go together with the endpoints
-//! is the business of `transport.rs`.
+//! is the business of `transport.rs`, and what is in the files that they name of `validate.rs`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use keyval::{Error, Result};
-use keyval_config::{Findings, HumanDuration, Validate};
+use keyval_config::{Findings, HumanDuration};
 
-use super::etcd::{ENDPOINT_VARIABLES, EtcdConfig};
+use super::endpoint::{Endpoint, SPELLING};
+use super::etcd::EtcdConfig;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// etcd drops clients that ping more often than every 5 s, and other servers of gRPC than every
@@ -19,9 +20,9 @@ const LONGEST_TTL: u64 = 9_000_000_000;
 impl EtcdConfig {
     /// Refuses values that make no sense, and keys that do not go together.
     ///
-    /// Connecting checks this first; whether the keys go with the endpoints and whether the files
-    /// are of use is found out then, too. A configuration that is loaded by
-    /// [`load_valid`](keyval_config::ConfigDir::load_valid) was checked so, with the lines at fault.
+    /// Connecting checks this first; whether the files are of use is found out then, too. A configuration
+    /// that is loaded by [`load_valid`](keyval_config::ConfigDir::load_valid) was checked so, its files
+    /// included, with the lines at fault.
     ///
     /// # Examples
     /// ```
@@ -39,11 +40,48 @@ impl EtcdConfig {
     /// # Errors
     /// [`Error::Invalid`] with the key and what to write instead.
     pub fn check(&self) -> Result<()> {
-        match Findings::of(self).iter().next() {
+        let mut findings = Findings::default();
+        self.check_all(&mut findings);
+        match findings.iter().next() {
             None => Ok(()),
             Some((key, message)) => Err(Error::invalid(format!(
                 "in the etcd configuration, {key} {message}"
             ))),
+        }
+    }
+
+    /// Tells everything that [`check`](Self::check) refuses.
+    pub(crate) fn check_all(&self, findings: &mut Findings) {
+        self.check_endpoints(findings);
+        self.check_times(findings);
+        self.check_limits(findings);
+        self.check_login(findings);
+        self.check_discovery(findings);
+        match (&self.cert_file, &self.key_file) {
+            (Some(_), None) => without(findings, "cert-file", "key-file"),
+            (None, Some(_)) => without(findings, "key-file", "cert-file"),
+            _ => {}
+        }
+        if self.expand_env_variables {
+            let message = "is true, and nothing in a value is ever expanded: remove it, and let the \
+                           environment set whole values, as STORE__ETCD__ENDPOINTS=host:2379 does in the \
+                           section etcd of the plugin store";
+            findings.refuse("expand-env-variables", message);
+        }
+    }
+
+    fn check_endpoints(&self, findings: &mut Findings) {
+        let mut are_endpoints = !self.endpoints.is_empty();
+        for (at, endpoint) in self.endpoints.iter().enumerate() {
+            if let Err(why) = Endpoint::parse(endpoint) {
+                let message = format!("is of no use: {why}; {SPELLING}");
+                findings.refuse_hidden(&format!("endpoints[{at}]"), message);
+                are_endpoints = false;
+            }
+        }
+        // Without any, it depends on the environment what they are.
+        if are_endpoints {
+            self.check_transport(&self.endpoints, findings);
         }
     }
 
@@ -150,27 +188,6 @@ impl EtcdConfig {
     }
 }
 
-impl Validate for EtcdConfig {
-    fn validate(&self, findings: &mut Findings) {
-        self.check_times(findings);
-        self.check_limits(findings);
-        self.check_login(findings);
-        self.check_discovery(findings);
-        match (&self.cert_file, &self.key_file) {
-            (Some(_), None) => without(findings, "cert-file", "key-file"),
-            (None, Some(_)) => without(findings, "key-file", "cert-file"),
-            _ => {}
-        }
-    }
-
-    fn own_variables(&self) -> &'static [(&'static str, &'static [&'static str])] {
-        match self.endpoints.is_empty() && self.discovery_srv.is_none() {
-            true => &[("endpoints", &ENDPOINT_VARIABLES)],
-            false => &[],
-        }
-    }
-}
-
 fn without(findings: &mut Findings, key: &str, other: &str) {
     findings.refuse(key, format!("is set without {other}: write both, or none"));
 }
@@ -183,6 +200,17 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_by_its_key() {
         for (text, key) in [
+            ("endpoints: [\"http://\"]", "endpoints[0]"),
+            ("endpoints: [a:1, b:99999]", "endpoints[1]"),
+            (
+                "endpoints: [a:1, \"https://b:1\", \"http://c:1\"]",
+                "endpoints[2]",
+            ),
+            (
+                "{endpoints: [\"https://a:1\"], insecure-transport: true}",
+                "endpoints[0]",
+            ),
+            ("{endpoints: [a:1], username: a, password: b}", "username"),
             ("dial-timeout: 0s", "dial-timeout"),
             ("dial-timeout: 5", "dial-timeout"),
             ("operation-timeout: 0s", "operation-timeout"),

@@ -10,7 +10,7 @@ use keyval_config::{Environment, HumanDuration, Secret, duration, schemars};
 use super::{optional, shown};
 
 /// The variables that name the endpoints if the configuration does not, in this order.
-pub(super) const ENDPOINT_VARIABLES: [&str; 2] = ["ETCD_ENDPOINTS", "ETCDV3_ENDPOINTS"];
+pub(crate) const ENDPOINT_VARIABLES: [&str; 2] = ["ETCD_ENDPOINTS", "ETCDV3_ENDPOINTS"];
 const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 
 /// The connection to an etcd; in YAML, the keys of cn-infra's `etcd.conf` and some more.
@@ -49,6 +49,8 @@ const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 /// | `reconnect-interval` | `2s` | the most to wait between attempts of a delayed start |
 /// | `session-ttl` | `5s` | how long what a session holds outlives its program; at least 1 s |
 ///
+/// cn-infra's key `expand-env-variables` is accepted with `false` only: nothing in a value is ever expanded.
+///
 /// Without endpoints, the variable `ETCD_ENDPOINTS` names them, then `ETCDV3_ENDPOINTS`, as lists
 /// with commas; at last it is `127.0.0.1:2379`.
 ///
@@ -70,7 +72,7 @@ const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 /// unused. cn-infra took `insecure-transport: false` alone for plain text; here it means what it
 /// says.
 ///
-/// The files are read and checked when connecting begins, and again whenever a connection is
+/// The files are read and checked when the configuration is loaded, when connecting begins, and again whenever a connection is
 /// opened: what has changed is used from then on. If it is broken, what was read before stays in
 /// use, with a warning. `insecure-skip-tls-verify` protects from nobody who can come between, and
 /// so warns at each start, as does a password over plain text.
@@ -183,6 +185,9 @@ pub struct EtcdConfig {
     #[serde(with = "duration::seconds")]
     #[schemars(with = "HumanDuration")]
     pub session_ttl: Duration,
+    /// For files of cn-infra: nothing is ever expanded, so that only false is accepted.
+    #[serde(skip_serializing)]
+    pub(super) expand_env_variables: bool,
 }
 
 impl Default for EtcdConfig {
@@ -213,6 +218,7 @@ impl Default for EtcdConfig {
             allow_delayed_start: false,
             reconnect_interval: Duration::from_secs(2),
             session_ttl: Duration::from_secs(5),
+            expand_env_variables: false,
         }
     }
 }
@@ -356,6 +362,8 @@ impl fmt::Debug for EtcdConfig {
             allow_delayed_start,
             reconnect_interval,
             session_ttl,
+            // It says nothing.
+            expand_env_variables: _,
         } = self;
         let endpoints = shown::without_passwords(endpoints);
         f.debug_struct("EtcdConfig")
@@ -392,7 +400,6 @@ impl fmt::Debug for EtcdConfig {
 mod tests {
     use super::EtcdConfig;
     use keyval_config::{Environment, parse};
-    use std::time::Duration;
 
     #[test]
     fn endpoints_come_from_the_file_then_the_environment_then_the_default() {
@@ -409,25 +416,6 @@ mod tests {
         ] {
             assert_eq!(config.resolve_endpoints(environment).unwrap(), expected);
         }
-    }
-
-    #[test]
-    fn a_file_of_cn_infra_is_read_unchanged() {
-        let text = "endpoints: [172.17.0.1:2379]\ndial-timeout: 1000000000\n\
-                    operation-timeout: 3000000000\ninsecure-transport: true\n\
-                    insecure-skip-tls-verify: false\ncert-file:\nkey-file: \"\"\nca-file: ~\n\
-                    auto-compact: 1h\nresync-after-reconnect: true\nallow-delayed-start: true\n\
-                    reconnect-interval: 2000000000\nsession-ttl: 7\n";
-        let config: EtcdConfig = parse("etcd.conf", text).unwrap();
-        config.check().unwrap();
-        assert_eq!(config.dial_timeout, Duration::from_secs(1));
-        assert_eq!(config.insecure_transport, Some(true));
-        assert_eq!(
-            (config.cert_file, config.key_file, config.ca_file),
-            (None, None, None)
-        );
-        assert_eq!(config.session_ttl, Duration::from_secs(7));
-        assert_eq!(config.auto_compact, Duration::from_secs(3600));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde::ser::{Serialize, Serializer};
 
+use super::endpoint::Endpoint;
+
 /// Shows the endpoints to whoever may see the configuration.
 pub(super) fn endpoints<S: Serializer>(
     endpoints: &[String],
@@ -10,14 +12,11 @@ pub(super) fn endpoints<S: Serializer>(
     without_passwords(endpoints).serialize(serializer)
 }
 
-/// What stands before an @ may be a password; such an endpoint is refused when it is used.
+/// What is no endpoint may hold a password; it is refused when it is used.
 pub(super) fn without_passwords(endpoints: &[String]) -> Vec<&str> {
-    let shown = |endpoint| match endpoint {
-        endpoint if str::contains(endpoint, '@') => "***",
-        endpoint => endpoint,
-    };
+    let shown = |endpoint: &'_ String| Endpoint::parse(endpoint).is_ok();
+    let endpoints = endpoints.iter();
     endpoints
-        .iter()
-        .map(|endpoint| shown(&**endpoint))
+        .map(|endpoint| if shown(endpoint) { endpoint } else { "***" })
         .collect()
 }

@@ -1,6 +1,7 @@
 //! Whether an etcd is spoken to in plain text or encrypted, and what of that is refused.
 
 use keyval::{Error, Result};
+use keyval_config::Findings;
 use tracing::warn;
 
 use super::etcd::EtcdConfig;
@@ -19,14 +20,12 @@ impl EtcdConfig {
     /// [`Error::Invalid`] for endpoints of both kinds, for keys that go against them, and for
     /// credentials over plain text that are not allowed.
     pub(crate) fn transport(&self, endpoints: &[String]) -> Result<Transport> {
-        let transport = self.decide(endpoints)?;
+        let transport = self.decide(endpoints).map_err(|Conflict { key, told }| {
+            Error::invalid(format!(
+                "in the etcd configuration, or in ETCD_ENDPOINTS, {key} {told}"
+            ))
+        })?;
         if transport == Transport::Plain && !self.username.is_empty() {
-            if !self.allow_plaintext_credentials {
-                return Err(Error::invalid(
-                    "the etcd configuration would send username and password over plain text, for \
-                     all to read: use https:// endpoints, or set allow-plaintext-credentials: true",
-                ));
-            }
             warn!(
                 "the password for etcd is sent over plain text, as allow-plaintext-credentials says"
             );
@@ -46,26 +45,57 @@ impl EtcdConfig {
         Ok(transport)
     }
 
-    fn decide(&self, endpoints: &[String]) -> Result<Transport> {
+    /// Refuses keys that go against these endpoints.
+    pub(crate) fn check_transport(&self, endpoints: &[String], findings: &mut Findings) {
+        if let Err(Conflict { key, told }) = self.decide(endpoints) {
+            findings.refuse(&key, told);
+        }
+    }
+
+    /// Whether these endpoints are reached by TLS, as far as that can be said.
+    pub(crate) fn is_encrypted(&self, endpoints: &[String]) -> bool {
+        matches!(self.by_scheme(endpoints), Ok(Transport::Tls))
+    }
+
+    fn decide(&self, endpoints: &[String]) -> std::result::Result<Transport, Conflict> {
+        let transport = self.by_scheme(endpoints)?;
+        let tells = !self.username.is_empty() && !self.allow_plaintext_credentials;
+        match transport {
+            Transport::Plain if tells => Err(Conflict::new(
+                "username",
+                "would be sent over plain text with its password, for all to read: use https:// \
+                 endpoints, or set allow-plaintext-credentials: true",
+            )),
+            transport => Ok(transport),
+        }
+    }
+
+    fn by_scheme(&self, endpoints: &[String]) -> std::result::Result<Transport, Conflict> {
         let (plain, tls) = (place_of(endpoints, "http"), place_of(endpoints, "https"));
         match (plain, tls, self.insecure_transport) {
-            (Some(plain), Some(tls), _) => Err(Error::invalid(format!(
-                "etcd endpoint number {plain} begins with http:// and number {tls} with https://: \
-                 reach all of them in the same way"
-            ))),
-            (_, Some(tls), Some(true)) => Err(Error::invalid(format!(
-                "etcd endpoint number {tls} begins with https://, and insecure-transport is true: \
-                 leave that out, or write http://"
-            ))),
-            (Some(plain), _, Some(false)) => Err(Error::invalid(format!(
-                "etcd endpoint number {plain} begins with http://, and insecure-transport is \
-                 false: leave that out, or write https://"
-            ))),
-            (Some(plain), _, None) if self.has_tls_keys() => Err(Error::invalid(format!(
-                "etcd endpoint number {plain} begins with http://, and the configuration has keys \
-                 for TLS: write https://, or remove ca-file, cert-file, key-file and \
-                 insecure-skip-tls-verify"
-            ))),
+            (Some(plain), Some(tls), _) => Err(Conflict::of_endpoint(
+                plain.max(tls),
+                format!(
+                    "and endpoints[{}] begin with http:// and https://: reach all of them in the \
+                     same way",
+                    plain.min(tls)
+                ),
+            )),
+            (_, Some(tls), Some(true)) => Err(Conflict::of_endpoint(
+                tls,
+                "begins with https://, and insecure-transport is true: leave that out, or write \
+                 http://",
+            )),
+            (Some(plain), _, Some(false)) => Err(Conflict::of_endpoint(
+                plain,
+                "begins with http://, and insecure-transport is false: leave that out, or write \
+                 https://",
+            )),
+            (Some(plain), _, None) if self.has_tls_keys() => Err(Conflict::of_endpoint(
+                plain,
+                "begins with http://, and the configuration has keys for TLS: write https://, or \
+                 remove ca-file, cert-file, key-file and insecure-skip-tls-verify",
+            )),
             (_, Some(_), _) | (_, _, Some(false)) => Ok(Transport::Tls),
             (None, None, None) if self.has_tls_keys() => Ok(Transport::Tls),
             _ => Ok(Transport::Plain),
@@ -83,7 +113,7 @@ impl EtcdConfig {
         }
     }
 
-    fn has_tls_keys(&self) -> bool {
+    pub(crate) fn has_tls_keys(&self) -> bool {
         self.insecure_skip_tls_verify
             || self.ca_file.is_some()
             || self.cert_file.is_some()
@@ -91,15 +121,34 @@ impl EtcdConfig {
     }
 }
 
-/// The place, from 1, of the first endpoint with this scheme. Places, since an endpoint may hold a
-/// password by mistake.
+/// Keys that do not go together, told of one of them.
+struct Conflict {
+    key: String,
+    /// Goes on from the key.
+    told: String,
+}
+
+impl Conflict {
+    fn new(key: impl Into<String>, told: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            told: told.into(),
+        }
+    }
+
+    /// Names an endpoint by its place, since it may hold a password by mistake.
+    fn of_endpoint(at: usize, told: impl Into<String>) -> Self {
+        Self::new(format!("endpoints[{at}]"), told)
+    }
+}
+
+/// The place, from 0, of the first endpoint with this scheme.
 fn place_of(endpoints: &[String], scheme: &str) -> Option<usize> {
-    let found = endpoints.iter().position(|endpoint| {
+    endpoints.iter().position(|endpoint| {
         endpoint
             .split_once("://")
             .is_some_and(|(found, _)| found == scheme)
-    });
-    found.map(|at| at + 1)
+    })
 }
 
 #[cfg(test)]
@@ -147,7 +196,11 @@ mod tests {
     #[test]
     fn what_goes_against_each_other_is_refused() {
         for (text, endpoints, key) in [
-            ("", &["http://a:1", "https://a:1"][..], "number 2"),
+            (
+                "",
+                &["http://a:1", "https://a:1"][..],
+                "endpoints[1] and endpoints[0]",
+            ),
             (
                 "insecure-transport: true",
                 &["https://a:1"],

@@ -7,9 +7,8 @@ use etcd_client::{AuthClient, Channel as StubChannel};
 use keyval::{Error, Result};
 use tower::util::BoxCloneSyncService;
 
-use crate::config::{EtcdConfig, Transport};
+use crate::config::{EtcdConfig, Scheme, Transport};
 use crate::connection::channel::Channel;
-use crate::connection::endpoint::Scheme;
 use crate::connection::opener::Open;
 use crate::login::Login;
 use crate::tls::Tls;

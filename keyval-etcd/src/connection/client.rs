@@ -11,10 +11,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::EtcdConfig;
+use crate::config::{Endpoint, EtcdConfig, not_an_endpoint};
 use crate::connection::access::Access;
 use crate::connection::attempts::{Attempt, Failure, error_of};
-use crate::connection::endpoint::{Endpoint, not_an_endpoint};
 use crate::connection::monitor::{Held, look_after};
 use crate::connection::node::Node;
 use crate::connection::nodes::Nodes;

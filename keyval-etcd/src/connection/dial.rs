@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::connection::endpoint::Endpoint;
+use crate::config::Endpoint;
 use crate::connection::health::Health;
 use crate::connection::opener::Open;
 use crate::connection::wire::Wire;

@@ -7,7 +7,6 @@ mod carrier;
 mod channel;
 mod client;
 mod dial;
-mod endpoint;
 mod health;
 mod monitor;
 mod node;
@@ -21,6 +20,5 @@ mod whole;
 mod wire;
 
 pub(crate) use self::client::{Client, StubResult};
-pub(crate) use self::endpoint::Endpoint;
 pub(crate) use self::node::Node;
 pub use self::opener::{Io, Open};

@@ -16,11 +16,10 @@ use keyval::{EndpointFailure, Error, Outcome, Result};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use crate::config::EtcdConfig;
+use crate::config::{Endpoint, EtcdConfig};
 use crate::connection::access::Access;
 use crate::connection::channel::{Channel, Http2, Spawner};
 use crate::connection::dial::{Dialer, Lines, no_connection};
-use crate::connection::endpoint::Endpoint;
 use crate::connection::health::Health;
 use crate::connection::wire::WORDLESS;
 use crate::error;

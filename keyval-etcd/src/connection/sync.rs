@@ -7,8 +7,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use crate::config::EtcdConfig;
+use crate::config::{Endpoint, Scheme};
 use crate::connection::access::Access;
-use crate::connection::endpoint::{Endpoint, Scheme};
 use crate::connection::node::Node;
 use crate::connection::nodes::Nodes;
 use crate::connection::pool::{Pool, first_to_answer};

@@ -1,6 +1,6 @@
 //! Who logs in, and where the password is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use keyval_config::Secret;
 
@@ -44,14 +44,21 @@ impl Account {
             Password::Fixed(password) => return Ok(password.clone()),
             Password::File(path) => path.clone(),
         };
-        let read = tokio::task::spawn_blocking(move || Secret::from_file(&path)).await;
+        let read = tokio::task::spawn_blocking(move || read_password(&path)).await;
         match read {
-            Ok(Ok(password)) if password.is_empty() => {
-                Err("the password-file for etcd is empty: write the password into it".to_owned())
-            }
-            Ok(Ok(password)) => Ok(password),
-            Ok(Err(error)) => Err(format!("the password-file for etcd is of no use: {error}")),
+            Ok(read) => read.map_err(|why| format!("the password-file for etcd {why}")),
             Err(_) => Err("the runtime ended while the password was read".to_owned()),
         }
+    }
+}
+
+/// The password in a file, or why there is none, which goes on from the name of the file's key.
+pub(crate) fn read_password(path: &Path) -> Result<Secret, String> {
+    match Secret::from_file(path) {
+        Ok(password) if password.is_empty() => {
+            Err("is empty: write the password into it".to_owned())
+        }
+        Ok(password) => Ok(password),
+        Err(error) => Err(format!("is of no use: {error}")),
     }
 }

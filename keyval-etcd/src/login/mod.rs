@@ -4,4 +4,5 @@ mod account;
 mod renew;
 mod token;
 
+pub(crate) use self::account::read_password;
 pub(crate) use self::renew::Login;

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use super::failure;
 use super::files::{Files, Fingerprint};
+use super::unusable::Unusable;
 use crate::config::EtcdConfig;
 
 /// An encrypted connection.
@@ -63,6 +64,15 @@ impl Tls {
         })
     }
 
+    /// Reads and checks all files that the configuration names, as loading does.
+    ///
+    /// # Errors
+    /// The first key at fault.
+    pub(crate) fn inspect(config: &EtcdConfig) -> Result<(), Unusable> {
+        let files = Files::new(config)?;
+        files.parse(&files.read()?).map(drop)
+    }
+
     /// Encrypts a connection to this host.
     ///
     /// # Errors
@@ -95,14 +105,17 @@ impl Tls {
         let looked = blocking(move || {
             let contents = match files.read() {
                 Ok(contents) => contents,
-                Err(error) => return Ok((None, Some(Err(error)))),
+                Err(unusable) => return Ok((None, Some(Err(unusable.into())))),
             };
             let fingerprint = Some(contents.fingerprint());
             if fingerprint == seen {
                 return Ok((fingerprint, None));
             }
             files.warn_of_an_open_key();
-            Ok((fingerprint, Some(files.parse(&contents))))
+            Ok((
+                fingerprint,
+                Some(files.parse(&contents).map_err(Error::from)),
+            ))
         });
         let (fingerprint, parsed) = looked
             .await

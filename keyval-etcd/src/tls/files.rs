@@ -1,13 +1,11 @@
 //! From the files of certificates and keys to what a handshake needs, or why they are of no use.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use keyval::{Error, Result};
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{Error as PemError, PemObject};
@@ -18,9 +16,12 @@ use rustls::{ClientConfig, Error as TlsError, RootCertStore};
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
+use super::unusable::Unusable;
 use super::validity::Validity;
 use super::verify::Anyone;
 use crate::config::EtcdConfig;
+
+type Result<T, E = Unusable> = std::result::Result<T, E>;
 
 /// No bundle of certificates is larger; the system's is a quarter of this.
 const LARGEST: u64 = 1 << 20;
@@ -99,7 +100,7 @@ impl Files {
         let (Some(path), Some(text)) = (&self.ca, &contents.ca) else {
             return Ok(self.system.clone());
         };
-        let refused = |why: fmt::Arguments<'_>, remedy| of_no_use("ca-file", path, why, remedy);
+        let refused = |why: &str, remedy: &str| Unusable::file("ca-file", path, why, remedy);
         let certificates = certificates("ca-file", path, text)?;
         let mut trusted = RootCertStore::empty();
         let mut fault = None;
@@ -110,17 +111,16 @@ impl Files {
                 Some(expired) => fault = Some(expired),
                 None => trusted.add(certificate).map_err(|error| {
                     refused(
-                        format_args!("its certificate number {} is not one: {error}", at + 1),
+                        &format!("its certificate number {} is not one: {error}", at + 1),
                         "name a file with the certificate of the authority that issued the server's",
                     )
                 })?,
             }
         }
         match fault {
-            Some(fault) if trusted.is_empty() => Err(refused(
-                format_args!("{fault}"),
-                "renew the certificate, or set the clock",
-            )),
+            Some(fault) if trusted.is_empty() => {
+                Err(refused(&fault, "renew the certificate, or set the clock"))
+            }
             _ => Ok(trusted),
         }
     }
@@ -138,43 +138,43 @@ impl Files {
         };
         let chain = certificates("cert-file", cert_file, cert)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
-            of_no_use(
+            Unusable::file(
                 "key-file",
                 key_file,
-                format_args!("{}", words_of_pem(&error, "private key")),
+                &words_of_pem(&error, "private key"),
                 "name a file with one private key, without a password",
             )
         })?;
         let validity = Validity::of(&chain[0]);
         if let Some(fault) = validity.and_then(|validity| validity.fault(SystemTime::now())) {
-            return Err(of_no_use(
+            return Err(Unusable::file(
                 "cert-file",
                 cert_file,
-                format_args!("{fault}"),
+                &fault,
                 "renew the certificate, or set the clock",
             ));
         }
         let identity =
             CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
-                TlsError::InconsistentKeys(_) => of_no_use(
+                TlsError::InconsistentKeys(_) => Unusable::file(
                     "key-file",
                     key_file,
-                    format_args!(
+                    &format!(
                         "the key is not that of the certificate in {}",
                         cert_file.display()
                     ),
                     "name the two files that belong together",
                 ),
-                TlsError::InvalidCertificate(fault) => of_no_use(
+                TlsError::InvalidCertificate(fault) => Unusable::file(
                     "cert-file",
                     cert_file,
-                    format_args!("its first certificate is not one: {fault:?}"),
+                    &format!("its first certificate is not one: {fault:?}"),
                     "name a file with our certificate",
                 ),
-                _ => of_no_use(
+                _ => Unusable::file(
                     "key-file",
                     key_file,
-                    format_args!("a key of this kind cannot be used"),
+                    "a key of this kind cannot be used",
                     "use one of the kinds RSA, ECDSA P-256 or P-384, and Ed25519",
                 ),
             })?;
@@ -213,25 +213,29 @@ fn trusted_by_the_system() -> Result<RootCertStore> {
     trusted.add_parsable_certificates(found.certs);
     if trusted.is_empty() {
         let why = found.errors.first().map(|error| format!(" ({error})"));
-        return Err(Error::invalid(format!(
-            "the system trusts no authority{}: name the one that issued etcd's certificate by \
-             ca-file, or install the system's package of authorities",
+        let told = format!(
+            "is not set, and the system trusts no authority{}: name the one that issued etcd's \
+             certificate, or install the system's package of authorities",
             why.unwrap_or_default()
-        )));
+        );
+        return Err(Unusable {
+            key: "ca-file",
+            told,
+        });
     }
     Ok(trusted)
 }
 
 /// Reads a file, if there is one to be read.
-fn read(key: &str, path: Option<&Path>) -> Result<Option<Vec<u8>>> {
+fn read(key: &'static str, path: Option<&Path>) -> Result<Option<Vec<u8>>> {
     let Some(path) = path else {
         return Ok(None);
     };
     let content = content(path).map_err(|error| {
-        of_no_use(
+        Unusable::file(
             key,
             path,
-            format_args!("{error}"),
+            &error.to_string(),
             "name a file of PEM that this program may read",
         )
     })?;
@@ -255,17 +259,21 @@ fn content(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// All certificates in a text; at least one.
-fn certificates(key: &str, path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
+fn certificates(
+    key: &'static str,
+    path: &Path,
+    text: &[u8],
+) -> Result<Vec<CertificateDer<'static>>> {
     let found: Result<Vec<_>, PemError> = CertificateDer::pem_slice_iter(text).collect();
     let found = found.and_then(|found| match found.is_empty() {
         true => Err(PemError::NoItemsFound),
         false => Ok(found),
     });
     found.map_err(|error| {
-        of_no_use(
+        Unusable::file(
             key,
             path,
-            format_args!("{}", words_of_pem(&error, "certificate")),
+            &words_of_pem(&error, "certificate"),
             "name a file with certificates as PEM",
         )
     })
@@ -277,13 +285,6 @@ fn words_of_pem(error: &PemError, expected: &str) -> String {
         PemError::NoItemsFound => format!("it holds no {expected} as PEM"),
         _ => "its PEM is damaged".to_owned(),
     }
-}
-
-fn of_no_use(key: &str, path: &Path, why: fmt::Arguments<'_>, remedy: &str) -> Error {
-    Error::invalid(format!(
-        "the {key} {} for etcd is of no use: {why}; {remedy}",
-        path.display()
-    ))
 }
 
 #[cfg(unix)]

@@ -6,6 +6,7 @@ mod client;
 mod failure;
 #[cfg(feature = "tls")]
 mod files;
+mod unusable;
 #[cfg(feature = "tls")]
 mod validity;
 #[cfg(feature = "tls")]

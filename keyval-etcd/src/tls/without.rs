@@ -1,10 +1,12 @@
 //! What stands in place of TLS where it is not built in: a refusal.
 
+use std::convert::Infallible;
 use std::io;
 
-use keyval::{Error, Result};
+use keyval::Result;
 use tokio::net::TcpStream;
 
+use super::unusable::Unusable;
 use crate::config::EtcdConfig;
 
 /// There is none of it.
@@ -16,11 +18,20 @@ pub(crate) type TlsStream = TcpStream;
 
 impl Tls {
     #[expect(clippy::unused_async, reason = "as where TLS is built in")]
-    pub(crate) async fn load(_: &EtcdConfig) -> Result<Self> {
-        Err(Error::invalid(
-            "the etcd configuration asks for TLS, and this program is built without it: build \
-             keyval-etcd with its feature tls, or use http:// endpoints without keys for TLS",
-        ))
+    pub(crate) async fn load(config: &EtcdConfig) -> Result<Self> {
+        match Self::inspect(config) {
+            Err(unusable) => Err(unusable.into()),
+            Ok(never) => match never {},
+        }
+    }
+
+    pub(crate) fn inspect(_: &EtcdConfig) -> Result<Infallible, Unusable> {
+        Err(Unusable {
+            key: "",
+            told: "it asks for TLS, and this program is built without: build keyval-etcd with its \
+                   feature tls, or use http:// endpoints without keys for TLS"
+                .to_owned(),
+        })
     }
 
     #[expect(clippy::unused_async, reason = "as where TLS is built in")]

@@ -41,6 +41,15 @@ const NAME: &str = "probe";
 ///
 /// Add it as the first plugin, so that it tells of the start and the end of all others.
 ///
+/// # A store that falls silent
+/// A server that is killed is seen at once. One that is frozen (SIGSTOP), or behind a network that drops
+/// everything, keeps its connections, and is seen by what it does not answer. The [`KvPlugin`](crate::KvPlugin)
+/// asks every 5 s, and gives the answer 3 s, or less where the backend's own deadline is shorter; so with
+/// etcd's defaults `/readyz` tells after 3 to 8 s, mostly after 6 or 7. What shortens it is
+/// `operation-timeout` of etcd, which is that deadline: with `1s` it is 1 to 6 s. Calls of the agent that go
+/// unanswered may tell sooner. `keepalive-time` and `keepalive-timeout`, 15 s together by default and more
+/// than 10 s at best, are what ends the connection itself, and with it the watches and other calls on it.
+///
 /// # Examples
 /// ```
 /// use plugin_runtime::{ConfigDir, Host, ProbePlugin, ProbeSettings, State};

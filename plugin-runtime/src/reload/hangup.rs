@@ -11,7 +11,9 @@ use crate::status::Criticality;
 /// Reads the configuration again whenever the process gets SIGHUP: what `systemctl reload` and
 /// `kill -HUP` ask for.
 ///
-/// Its status tells what came of the last one. From its start on, SIGHUP no longer ends the process.
+/// Its status tells what came of the last one. From its start on, SIGHUP no longer ends the process; an
+/// agent that has no such plugin is ended by it at once, without closing anything, as the system does by
+/// default.
 ///
 /// # Examples
 /// ```

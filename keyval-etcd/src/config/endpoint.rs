@@ -1,6 +1,7 @@
 //! The address of an endpoint, as configurations spell it and as errors show it.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use keyval::{Error, Result};
 
@@ -26,6 +27,9 @@ impl Endpoint {
     /// # Errors
     /// Why it is none. The text itself may hold a password, so it is not shown.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.is_empty() {
+            return Err("it is empty");
+        }
         let (scheme, address) = match text.split_once("://") {
             Some(("http", rest)) => (Scheme::Http, rest),
             Some(("https", rest)) => (Scheme::Https, rest),
@@ -36,17 +40,11 @@ impl Endpoint {
             true => address.strip_suffix('/').unwrap_or(address),
             false => address,
         };
+        refuse_more_than_an_address(address)?;
         let Some((host, port)) = address.rsplit_once(':') else {
             return Err("it has no port");
         };
-        let bare = match host.strip_prefix('[') {
-            Some(rest) => rest.strip_suffix(']').unwrap_or(""),
-            None if host.contains(':') => return Err("an IPv6 address needs brackets"),
-            None => host,
-        };
-        if bare.is_empty() || bare.contains(['@', '/', '?', '#', ' ', '[', ']']) {
-            return Err("it is not just a host and a port");
-        }
+        let host = host_of(host)?;
         // A number alone, as a sign would pass for one.
         let port = port
             .parse()
@@ -55,7 +53,7 @@ impl Endpoint {
             .ok_or("its port is not a number up to 65535")?;
         Ok(Self {
             scheme,
-            host: bare.to_owned(),
+            host: host.to_owned(),
             port,
         })
     }
@@ -83,6 +81,37 @@ impl Endpoint {
     }
 }
 
+/// Refuses what a URL may have besides, each with its own words.
+fn refuse_more_than_an_address(address: &str) -> Result<(), &'static str> {
+    let has = |letters: &[char]| address.contains(letters);
+    match () {
+        () if address.is_empty() => Err("it has no host"),
+        () if has(&['@']) => Err("it has a user, who is named by username and password instead"),
+        () if has(&['?', '#']) => Err("it has a query, of which etcd has no use"),
+        () if has(&['/']) => Err("it has a path, of which etcd has no use"),
+        () if has(&[',', ';', ' ']) => Err("it is more than one: write each as an item of its own"),
+        () => Ok(()),
+    }
+}
+
+/// The host, an IPv6 address without its brackets.
+fn host_of(host: &str) -> Result<&str, &'static str> {
+    if let Some(rest) = host.strip_prefix('[') {
+        let address = rest.strip_suffix(']').unwrap_or_default();
+        let parsed: Result<Ipv6Addr, _> = address.parse();
+        return parsed.map_or(Err("what is in its brackets is no IPv6 address"), |_| {
+            Ok(address)
+        });
+    }
+    let letter = |c: u8| c.is_ascii_alphanumeric() || b"-._".contains(&c);
+    match host {
+        "" => Err("it has no host"),
+        host if host.contains(':') => Err("an IPv6 address needs brackets"),
+        host if !host.bytes().all(letter) => Err("its host is neither a name nor an address"),
+        host => Ok(host),
+    }
+}
+
 /// The host and the port; the scheme only where it is not plain.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,11 +122,14 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// How to write it.
+pub(super) const SPELLING: &str = "write host:port, http://host:port or https://host:port";
+
 /// Names an endpoint by its place: one that is refused may hold a password, so it is not shown.
 pub(crate) fn not_an_endpoint(at: usize, why: &str) -> Error {
     Error::invalid(format!(
         "etcd endpoint number {}, of the configuration or of ETCD_ENDPOINTS, is of no use: {why}; \
-         write host:port, http://host:port or https://host:port",
+         {SPELLING}",
         at + 1
     ))
 }
@@ -137,7 +169,15 @@ mod tests {
             "unix://a:1",
             "http://user:secret@a:1",
             "http://a:1/path",
+            "http://a:1/?token=secret",
+            "a:1?token=secret",
+            "secret@a:1",
             "a b:1",
+            "a:1,b:2",
+            "http://",
+            "[::1]",
+            "[secret]:1",
+            "a%:1",
         ] {
             let told = not_an_endpoint(1, Endpoint::parse(text).unwrap_err()).to_string();
             assert!(
