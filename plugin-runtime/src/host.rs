@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
 use crate::about::BuildInfo;
+use crate::apart::apart;
 use crate::contain::contain;
 use crate::context::{Agent, Context};
 use crate::error::{Cause, Error, Failure, Result, Stage};
@@ -185,6 +186,10 @@ impl Host {
     /// If `shutdown` completes while plugins are still coming up, the rest is not started. Before
     /// this returns, every plugin whose `init` was called has been closed and every task of a plugin has ended
     /// or was aborted.
+    ///
+    /// Deadlines pass on a thread of their own, so that they do even if tasks of plugins block every
+    /// worker of the runtime. For that the future has to be awaited where they cannot: by `block_on`, as
+    /// [`run_program`](crate::run_program) does, and not in a spawned task.
     ///
     /// # Errors
     /// [`Error::DuplicateName`], [`Error::InvalidName`] and [`Error::Config`] before anything is started;
@@ -412,7 +417,7 @@ impl Member {
     async fn end_tasks(&self, deadline: Duration) -> Option<Failure> {
         self.tasks.stop();
         let mut join = pin!(self.tasks.join());
-        if timeout(deadline, &mut join).await.is_ok() {
+        if apart(|| timeout(deadline, &mut join)).await.is_ok() {
             return None;
         }
         // Before the join is dropped, which aborts them.

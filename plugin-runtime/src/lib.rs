@@ -1,6 +1,7 @@
 #![doc = include_str!("lib.md")]
 
 mod about;
+mod apart;
 #[cfg(feature = "cli")]
 mod command_line;
 mod contain;
