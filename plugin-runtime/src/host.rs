@@ -9,19 +9,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keyval_config::{ConfigDir, Section};
-use tokio::sync::{Mutex, mpsc};
-use tokio::time::timeout;
+use tokio::sync::mpsc;
 
 use crate::about::BuildInfo;
-use crate::apart::apart;
-use crate::contain::contain;
-use crate::context::{Agent, Context};
-use crate::error::{Cause, Error, Failure, Result, Stage};
+use crate::context::Agent;
+use crate::error::{Error, Failure, Result, Stage};
 use crate::label::AgentLabel;
-use crate::plugin::{ErasedPlugin, Plugin};
+use crate::member::Member;
+use crate::plugin::Plugin;
 use crate::reload::{Reloader, Reloads};
-use crate::status::{Board, Gauges, Hysteresis, Phase, Reporter, StatusHandle};
-use crate::tasks::Tasks;
+use crate::status::{Board, Gauges, Hysteresis, Phase, StatusHandle};
 
 /// How long `init` and `after_init` may take, each.
 const START_DEADLINE: Duration = Duration::from_secs(15);
@@ -58,22 +55,6 @@ pub struct Host {
     close_deadline: Duration,
     fatal: mpsc::Sender<Failure>,
     fatals: mpsc::Receiver<Failure>,
-}
-
-/// A plugin in its host.
-struct Member {
-    name: Arc<str>,
-    reporter: Reporter,
-    tasks: Tasks,
-    /// Locked for the length of a stage. A stage that was given up may hold it a little longer.
-    /// Empty after the close.
-    plugin: Arc<Mutex<Option<Box<dyn ErasedPlugin>>>>,
-    fatal: mpsc::Sender<Failure>,
-    /// Its own deadlines, before the host's.
-    start_deadline: Option<Duration>,
-    close_deadline: Option<Duration>,
-    /// Whether its `init` was called, so that its `close` will be.
-    begun: bool,
 }
 
 impl Host {
@@ -142,16 +123,9 @@ impl Host {
         let name: Arc<str> = plugin.name().into();
         let handle = plugin.handle();
         self.sections.extend(plugin.sections());
-        self.members.push(Member {
-            reporter: self.board.add(&name, plugin.criticality()),
-            name,
-            tasks: Tasks::new(),
-            fatal: self.fatal.clone(),
-            start_deadline: plugin.start_deadline(),
-            close_deadline: plugin.close_deadline(),
-            plugin: Arc::new(Mutex::new(Some(Box::new(plugin)))),
-            begun: false,
-        });
+        let reporter = self.board.add(&name, plugin.criticality());
+        let member = Member::new(name, plugin, reporter, self.fatal.clone());
+        self.members.push(member);
         handle
     }
 
@@ -362,86 +336,6 @@ impl Host {
             member.reporter.stopped(failed);
         }
         failures
-    }
-}
-
-impl Member {
-    fn context(&self, agent: &Arc<Agent>) -> Context {
-        Context::new(
-            Arc::clone(&self.name),
-            Arc::clone(agent),
-            self.reporter.clone(),
-            self.tasks.clone(),
-            self.fatal.clone(),
-        )
-    }
-
-    /// Carries out a stage of the start, and reports if it fails.
-    async fn start(
-        &self,
-        stage: Stage,
-        mut context: Context,
-        deadline: Duration,
-    ) -> Result<(), Failure> {
-        let plugin = Arc::clone(&self.plugin);
-        let work = async move {
-            match &mut *plugin.lock_owned().await {
-                Some(plugin) if stage == Stage::Init => plugin.init(&mut context).await,
-                Some(plugin) => plugin.after_init(&mut context).await,
-                // It was closed; nothing is started after that.
-                None => Ok(()),
-            }
-        };
-        let deadline = self.start_deadline.unwrap_or(deadline);
-        let done = contain(&self.name, deadline, work).await;
-        done.map_err(|cause| {
-            self.reporter.failed(format!("{stage}: {cause}"));
-            Failure::new(&self.name, stage, cause)
-        })
-    }
-
-    /// Closes the plugin and drops it, there where a panic does no harm.
-    async fn close(&self, deadline: Duration) -> Result<(), Failure> {
-        let plugin = Arc::clone(&self.plugin);
-        let work = async move {
-            match plugin.lock_owned().await.take() {
-                Some(mut plugin) => plugin.close().await,
-                None => Ok(()),
-            }
-        };
-        let done = contain(&self.name, deadline, work).await;
-        done.map_err(|cause| Failure::new(&self.name, Stage::Close, cause))
-    }
-
-    /// Stops the plugin's tasks and waits for them; aborts those that do not end.
-    async fn end_tasks(&self, deadline: Duration) -> Option<Failure> {
-        self.tasks.stop();
-        let mut join = pin!(self.tasks.join());
-        if apart(|| timeout(deadline, &mut join)).await.is_ok() {
-            return None;
-        }
-        // Before the join is dropped, which aborts them.
-        let tasks = self.tasks.names();
-        self.tasks.abort();
-        if tasks.is_empty() {
-            return None;
-        }
-        let after = deadline;
-        let cause = Cause::TasksLeft { tasks, after };
-        Some(Failure::new(&self.name, Stage::Close, cause))
-    }
-
-    fn measure_init(&self, took: Duration) {
-        let plugin = metrics::SharedString::from(Arc::clone(&self.name));
-        metrics::gauge!("plugin_init_duration_seconds", "plugin" => plugin).set(took.as_secs_f64());
-    }
-}
-
-/// A plugin whose host is gone leaves no task behind.
-impl Drop for Member {
-    fn drop(&mut self) {
-        self.tasks.stop();
-        self.tasks.abort();
     }
 }
 

@@ -10,6 +10,7 @@ mod error;
 mod host;
 mod kv;
 mod label;
+mod member;
 mod plugin;
 #[cfg(feature = "probe")]
 mod probe;
