@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::{join, join_all};
 use keyval_config::{ConfigDir, Section};
 use tokio::sync::mpsc;
 
 use crate::about::BuildInfo;
+use crate::contain::contain;
 use crate::context::Agent;
 use crate::error::{Error, Failure, Result, Stage};
 use crate::label::AgentLabel;
@@ -177,10 +178,10 @@ impl Host {
     /// Outside of a tokio runtime with time enabled. On a current-thread runtime, deadlines cannot
     /// interrupt a plugin that blocks the thread.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<()> {
-        self.check_names()?;
-        self.check_settings_of_flags()?;
-        self.remember_settings();
-        self.log_start().await;
+        if let Err(error) = self.check() {
+            let _ = self.discard().await;
+            return Err(error);
+        }
         let (board, gauges) = (self.board.clone(), Gauges::default());
         gauges.begin(&board.reader().current());
         let failures = tokio::select! {
@@ -223,33 +224,42 @@ impl Host {
         failures
     }
 
-    /// What a reload is compared with.
-    fn remember_settings(&self) {
+    /// Refuses what makes no agent, before anything is started.
+    fn check(&self) -> Result<()> {
+        self.check_names()?;
+        Ok(self.check_settings_of_flags()?)
+    }
+
+    /// Remembers what a reload is compared with. That reads files, and types of plugins check them.
+    async fn remember_settings(&self) {
         let members = self.members.iter();
         let reporters = members.map(|member| (Arc::clone(&member.name), member.reporter.clone()));
-        let agent = &self.agent;
-        agent
-            .reloads
-            .begin(&agent.config, &self.sections, reporters);
+        let (agent, reporters) = (Arc::clone(&self.agent), reporters.collect());
+        agent.reloads.begin(&agent.config, reporters);
+        let sections = self.sections.clone();
+        let work = async move {
+            agent.reloads.remember(&agent.config, sections);
+            Ok(())
+        };
+        if let Err(cause) = contain("configuration", self.start_deadline, work).await {
+            tracing::warn!(%cause, "a reload will not name what only a restart takes up");
+        }
     }
 
     /// The first line: all that one asks when one reads the log of an agent.
     async fn log_start(&self) {
         let build = Arc::clone(&self.board.reader().current().build);
-        let mut plugins = Vec::new();
-        for member in &self.members {
-            let described = match &*member.plugin.lock().await {
-                // A panic has told itself, and is not worth the agent.
-                Some(plugin) => {
-                    catch_unwind(AssertUnwindSafe(|| plugin.describe(&self.agent.config)))
-                }
-                None => Ok(None),
-            };
-            plugins.push(match described.ok().flatten() {
-                Some(text) => format!("{} ({})", member.name, text.replace('\n', " ")),
-                None => member.name.to_string(),
-            });
-        }
+        let described = self.members.iter().map(|member| async move {
+            let described = member.describe(&self.agent.config, self.start_deadline);
+            (member, described.await)
+        });
+        // At once, so that one that hangs costs the others nothing.
+        let described = join_all(described).await;
+        let plugins = described.iter().map(|(member, text)| match text {
+            Ok(Some(text)) => format!("{} ({})", member.name, text.replace('\n', " ")),
+            Ok(None) | Err(_) => member.name.to_string(),
+        });
+        let plugins: Vec<String> = plugins.collect();
         let scope = self.agent.label.as_ref().map(AgentLabel::prefix);
         tracing::info!(
             program = %build.name,
@@ -260,6 +270,11 @@ impl Host {
             plugins = plugins.join(", "),
             "the agent starts"
         );
+        for (member, text) in &described {
+            if let Err(cause) = text {
+                tracing::warn!(plugin = %member.name, %cause, "it does not describe itself");
+            }
+        }
     }
 
     fn check_names(&self) -> Result<()> {
@@ -286,6 +301,7 @@ impl Host {
 
     /// Brings every plugin up and then stays for ever; returns at the first failure.
     async fn start_and_stay(&mut self) -> Failure {
+        join(self.remember_settings(), self.log_start()).await;
         for member in &mut self.members {
             member.begun = true;
             let began = Instant::now();
@@ -313,18 +329,13 @@ impl Host {
         std::future::pending().await
     }
 
-    /// Closes what was started, the last first, and tells what failed.
+    /// Drops what was never started, and closes what was, the last first; tells what failed.
     async fn close(&self) -> Vec<Failure> {
-        let mut failures = Vec::new();
-        for member in self.members.iter().rev() {
-            if !member.begun {
-                member.reporter.never_started();
-                continue;
-            }
+        let mut failures = self.discard().await;
+        for member in self.members.iter().rev().filter(|member| member.begun) {
             let before = failures.len();
-            let deadline = member.close_deadline.unwrap_or(self.close_deadline);
-            failures.extend(member.end_tasks(deadline).await);
-            failures.extend(member.close(deadline).await.err());
+            failures.extend(member.end_tasks(self.close_deadline).await);
+            failures.extend(member.close(self.close_deadline).await.err());
             let failed = failures
                 .get(before)
                 .map(|failure| failure.to_string().into());
@@ -336,6 +347,22 @@ impl Host {
             member.reporter.stopped(failed);
         }
         failures
+    }
+
+    /// Drops the plugins that were never started, and tells what failed.
+    async fn discard(&self) -> Vec<Failure> {
+        let members = self.members.iter().rev();
+        let never_started = members
+            .filter(|member| !member.begun)
+            .map(|member| async move {
+                member.reporter.never_started();
+                member.discard(self.close_deadline).await
+            });
+        let ended = join_all(never_started).await;
+        let failures = ended.into_iter().filter_map(Result::err);
+        failures
+            .inspect(|failure| tracing::info!(%failure, "a plugin was not dropped in order"))
+            .collect()
     }
 }
 

@@ -1,11 +1,15 @@
-//! The promises of the host while plugins block every worker of its runtime.
+//! The promises of the host while plugins block what it runs on: every worker of its runtime, or the reading of
+//! what it starts with.
 
 #![allow(clippy::unwrap_used)]
 
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
-use plugin_runtime::{AgentStatus, ConfigDir, Context, Host, Hysteresis, Plugin, PluginResult};
+use keyval_config::{Validate, schemars};
+use plugin_runtime::{
+    AgentStatus, ConfigDir, Context, Host, Hysteresis, Plugin, PluginResult, Section,
+};
 use tokio::runtime::{Builder, Handle};
 
 /// Threads that stay blocked until the test is over.
@@ -133,4 +137,101 @@ fn the_end_of_trouble_is_shown_in_time_although_every_worker_is_blocked() {
     let shown = async move { drop(status.wait_for(AgentStatus::is_ready).await) };
     assert_eq!(run(host, shown).unwrap_err(), TASKS_LEFT);
     gate.open();
+}
+
+/// A plugin that describes itself once the gate is open.
+struct DescribesLate(Gate, mpsc::Sender<()>);
+
+impl Plugin for DescribesLate {
+    type Handle = ();
+
+    fn name(&self) -> &str {
+        "late"
+    }
+
+    fn handle(&self) {}
+
+    fn describe(&self, _config: &ConfigDir) -> Option<String> {
+        self.1.send(()).unwrap();
+        self.0.wait();
+        None
+    }
+
+    async fn init(&mut self, _cx: &mut Context) -> PluginResult {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_describe_that_blocks_does_not_keep_up_a_host_that_is_told_to_shut_down() {
+    let gate = Gate::default();
+    let (begin, begun) = mpsc::channel();
+    let mut host = host().with_start_deadline(Duration::from_secs(60));
+    host.add(DescribesLate(gate.clone(), begin));
+    let shutdown = async {
+        tokio::task::spawn_blocking(move || begun.recv())
+            .await
+            .unwrap()
+            .unwrap()
+    };
+    // It cannot be dropped while it describes itself.
+    let told = "plugin late failed in close: it did not end within 200ms";
+    assert_eq!(run(host, shutdown).unwrap_err(), told);
+    gate.open();
+}
+
+/// Settings that take as long to read as a file system that hangs.
+#[derive(serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(crate = "keyval_config::schemars")]
+struct Slow {
+    text: String,
+}
+
+static READING: OnceLock<()> = OnceLock::new();
+static READ: OnceLock<()> = OnceLock::new();
+
+impl Default for Slow {
+    fn default() -> Self {
+        // Others have begun to read it before.
+        let _ = READING.set(());
+        READ.wait();
+        let text = String::new();
+        Self { text }
+    }
+}
+
+impl Validate for Slow {}
+
+/// A plugin that tells what configures it, and reads none of it.
+struct Configured;
+
+impl Plugin for Configured {
+    type Handle = ();
+
+    fn name(&self) -> &str {
+        "configured"
+    }
+
+    fn handle(&self) {}
+
+    fn sections(&self) -> Vec<Section> {
+        vec![Section::of::<Slow>("configured")]
+    }
+
+    async fn init(&mut self, _cx: &mut Context) -> PluginResult {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_configuration_that_is_long_to_read_does_not_keep_up_a_host_that_is_told_to_shut_down() {
+    let mut host = host().with_start_deadline(Duration::from_secs(60));
+    host.add(Configured);
+    let shutdown = async {
+        let reading = tokio::task::spawn_blocking(|| READING.wait());
+        reading.await.unwrap();
+    };
+    run(host, shutdown).unwrap();
+    READ.set(()).unwrap();
 }
