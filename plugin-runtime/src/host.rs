@@ -87,7 +87,9 @@ impl Host {
         self
     }
 
-    /// Sets the label of the agent, which its plugins find in their [`Context`].
+    /// Sets the label of the agent, which its plugins find in their [`Context`](crate::Context). The gauges of
+    /// the agent and its plugins have it, too, as `agent`: hosts of one process need different ones to be told
+    /// apart there.
     #[must_use]
     pub fn with_label(mut self, label: AgentLabel) -> Self {
         Arc::make_mut(&mut self.agent).label = Some(label);
@@ -182,10 +184,11 @@ impl Host {
             let _ = self.discard().await;
             return Err(error);
         }
-        let (board, gauges) = (self.board.clone(), Gauges::default());
+        let label = self.agent.label.as_ref().map(AgentLabel::as_str);
+        let (board, gauges) = (self.board.clone(), Gauges::new(label));
         gauges.begin(&board.reader().current());
         let failures = tokio::select! {
-            failures = self.start_stay_and_close(shutdown) => failures,
+            failures = self.start_stay_and_close(shutdown, &gauges) => failures,
             never = board.tend(&gauges) => match never {},
         };
         gauges.set(&board.reader().current());
@@ -200,7 +203,11 @@ impl Host {
     }
 
     /// Lives the whole life of the agent, and returns what failed in it.
-    async fn start_stay_and_close(&mut self, shutdown: impl Future<Output = ()>) -> Vec<Failure> {
+    async fn start_stay_and_close(
+        &mut self,
+        shutdown: impl Future<Output = ()>,
+        gauges: &Gauges,
+    ) -> Vec<Failure> {
         let mut fatals = std::mem::replace(&mut self.fatals, mpsc::channel(1).1);
         let first = {
             let mut shutdown = pin!(shutdown);
@@ -208,7 +215,7 @@ impl Host {
                 biased;
                 () = &mut shutdown => None,
                 Some(fatal) = fatals.recv() => Some(fatal),
-                failure = self.start_and_stay() => Some(failure),
+                failure = self.start_and_stay(gauges) => Some(failure),
             }
         };
         if let Some(failure) = &first {
@@ -300,7 +307,7 @@ impl Host {
     }
 
     /// Brings every plugin up and then stays for ever; returns at the first failure.
-    async fn start_and_stay(&mut self) -> Failure {
+    async fn start_and_stay(&mut self, gauges: &Gauges) -> Failure {
         join(self.remember_settings(), self.log_start()).await;
         for member in &mut self.members {
             member.begun = true;
@@ -309,7 +316,7 @@ impl Host {
             let started = member
                 .start(Stage::Init, context, self.start_deadline)
                 .await;
-            member.measure_init(began.elapsed());
+            gauges.set_init(&member.name, began.elapsed());
             if let Err(failure) = started {
                 return failure;
             }

@@ -156,11 +156,6 @@ impl Member {
         let cause = Cause::TasksLeft { tasks, after };
         Some(Failure::new(&self.name, Stage::Close, cause))
     }
-
-    pub(crate) fn measure_init(&self, took: Duration) {
-        let plugin = metrics::SharedString::from(Arc::clone(&self.name));
-        metrics::gauge!("plugin_init_duration_seconds", "plugin" => plugin).set(took.as_secs_f64());
-    }
 }
 
 /// A plugin whose host is gone leaves no task behind.
