@@ -20,9 +20,9 @@ use crate::plugin::PluginResult;
 ///
 /// On a multi-threaded runtime the work has a thread of its own, of this name, so that blocking
 /// it takes no worker away from the other plugins, however few workers there are, and the deadline
-/// passes even if none is left. After its deadline the work is dropped; if it blocks, it is left behind on its thread,
-/// for which neither the runtime nor the end of the process waits. A current-thread runtime has just
-/// the one thread.
+/// passes even if none is left. After its deadline the work is dropped; if it blocks, it is left behind
+/// on its thread, for which neither the runtime nor the end of the process waits. A current-thread
+/// runtime has just the one thread.
 ///
 /// # Cancel safety
 /// The work is dropped as after its deadline.

@@ -181,14 +181,17 @@ impl Host {
     /// interrupt a plugin that blocks the thread.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<()> {
         if let Err(error) = self.check() {
+            // The refusal comes first; what they fail of is logged.
             let _ = self.discard().await;
             return Err(error);
         }
         let label = self.agent.label.as_ref().map(AgentLabel::as_str);
         let (board, gauges) = (self.board.clone(), Gauges::new(label));
         gauges.begin(&board.reader().current());
+        // Boxed, as whoever awaits the run has no use for so large a future.
+        let life = Box::pin(self.start_stay_and_close(shutdown, &gauges));
         let failures = tokio::select! {
-            failures = self.start_stay_and_close(shutdown, &gauges) => failures,
+            failures = life => failures,
             never = board.tend(&gauges) => match never {},
         };
         gauges.set(&board.reader().current());

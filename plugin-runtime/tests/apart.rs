@@ -169,10 +169,8 @@ fn a_describe_that_blocks_does_not_keep_up_a_host_that_is_told_to_shut_down() {
     let mut host = host().with_start_deadline(Duration::from_secs(60));
     host.add(DescribesLate(gate.clone(), begin));
     let shutdown = async {
-        tokio::task::spawn_blocking(move || begun.recv())
-            .await
-            .unwrap()
-            .unwrap()
+        let describes = tokio::task::spawn_blocking(move || begun.recv());
+        describes.await.unwrap().unwrap();
     };
     // It cannot be dropped while it describes itself.
     let told = "plugin late failed in close: it did not end within 200ms";
