@@ -15,8 +15,8 @@ use plugin_runtime::{
     ConfigDir, Context, Host, Plugin, PluginResult, State, run_program, shutdown_signal,
 };
 
-const USAGE: &str = "usage: stubborn behave|block-init|block-task|block-close|block-all|hang-init|\
-                     hang-task|hang-close|panic-init|panic-task|panic-close|panic-drop";
+const USAGE: &str = "usage: stubborn behave|block-init|block-task|block-close|block-all|\
+                     block-main|hang-init|hang-task|hang-close|panic-init|panic-task|panic-close|panic-drop";
 
 /// How long each stage may take: a second, or as many as `STUBBORN_DEADLINE` says.
 fn deadline() -> Duration {
@@ -60,14 +60,8 @@ impl Plugin for Stubborn {
             stop.cancelled().await;
             Ok(())
         });
-        if self.0 == "block-all" {
-            // More than there are workers.
-            for number in 0..64 {
-                cx.spawn(&format!("blocks {number}"), async |_stop| {
-                    block();
-                    Ok(())
-                });
-            }
+        if ["block-all", "block-main"].contains(&&*self.0) {
+            block_every_worker(cx)?;
         }
         Ok(())
     }
@@ -93,6 +87,26 @@ fn block() {
     loop {
         thread::sleep(Duration::from_secs(3600));
     }
+}
+
+/// Spawns more tasks that block than there are workers, and waits until each worker has one.
+fn block_every_worker(cx: &Context) -> PluginResult {
+    const MORE: usize = 3;
+    let workers = tokio::runtime::Handle::current().metrics().num_workers();
+    let (begin, begun) = std::sync::mpsc::channel();
+    for number in 0..workers + MORE {
+        let begin = begin.clone();
+        cx.spawn(&format!("blocks {number}"), async move |_stop| {
+            begin.send(())?;
+            block();
+            Ok(())
+        });
+    }
+    for _ in 0..workers {
+        begun.recv()?;
+    }
+    println!("every worker is blocked");
+    Ok(())
 }
 
 /// A plugin that behaves, and tells of its end.
@@ -135,7 +149,7 @@ async fn run(act: String) -> ExitCode {
     #[cfg(all(unix, feature = "systemd"))]
     host.add(plugin_runtime::SystemdPlugin::new(host.status()));
     host.add(Neighbour);
-    host.add(Stubborn(act));
+    host.add(Stubborn(act.clone()));
     let status = host.status();
     let signal = shutdown_signal();
     let shutdown = async move {
@@ -147,6 +161,9 @@ async fn run(act: String) -> ExitCode {
         tokio::select! {
             () = signal => println!("shutting down"),
             () = told => {}
+        }
+        if act == "block-main" {
+            block();
         }
     };
     match host.run(shutdown).await {

@@ -12,16 +12,17 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::apart::apart;
 use crate::error::Cause;
 use crate::plugin::PluginResult;
 
 /// Does some work of a plugin, and tells how it failed: by itself, by a panic, or by its deadline.
 ///
 /// On a multi-threaded runtime the work has a thread of its own, of this name, so that blocking
-/// it takes no worker away from the timers, the signals and the other plugins, however few workers
-/// there are. After its deadline the work is dropped; if it blocks, it is left behind on its thread,
-/// for which neither the runtime nor the end of the process waits. A current-thread runtime has just
-/// the one thread.
+/// it takes no worker away from the other plugins, however few workers there are, and the deadline
+/// passes even if none is left. After its deadline the work is dropped; if it blocks, it is left behind
+/// on its thread, for which neither the runtime nor the end of the process waits. A current-thread
+/// runtime has just the one thread.
 ///
 /// # Cancel safety
 /// The work is dropped as after its deadline.
@@ -32,7 +33,7 @@ pub(crate) async fn contain(
 ) -> Result<(), Cause> {
     let ended = match Handle::current().runtime_flavor() {
         RuntimeFlavor::CurrentThread => timeout(deadline, as_task(work)).await,
-        _ => timeout(deadline, on_thread(name, work)).await,
+        _ => apart(|| timeout(deadline, on_thread(name, work))).await,
     };
     ended.unwrap_or(Err(Cause::TimedOut(deadline)))
 }

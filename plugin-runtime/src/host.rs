@@ -3,24 +3,23 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::{join, join_all};
 use keyval_config::{ConfigDir, Section, check_names};
-use tokio::sync::{Mutex, mpsc};
-use tokio::time::timeout;
+use tokio::sync::mpsc;
 
 use crate::about::BuildInfo;
 use crate::contain::contain;
-use crate::context::{Agent, Context};
-use crate::error::{Cause, Error, Failure, Result, Stage};
+use crate::context::Agent;
+use crate::error::{Error, Failure, Result, Stage};
 use crate::label::AgentLabel;
-use crate::plugin::{ErasedPlugin, Plugin};
+use crate::member::Member;
+use crate::plugin::Plugin;
 use crate::reload::{Reloader, Reloads};
-use crate::status::{Board, Gauges, Hysteresis, Phase, Reporter, StatusHandle};
-use crate::tasks::Tasks;
+use crate::status::{Board, Gauges, Hysteresis, Phase, StatusHandle};
 
 /// How long `init` and `after_init` may take, each.
 const START_DEADLINE: Duration = Duration::from_secs(15);
@@ -59,22 +58,6 @@ pub struct Host {
     fatals: mpsc::Receiver<Failure>,
 }
 
-/// A plugin in its host.
-struct Member {
-    name: Arc<str>,
-    reporter: Reporter,
-    tasks: Tasks,
-    /// Locked for the length of a stage. A stage that was given up may hold it a little longer.
-    /// Empty after the close.
-    plugin: Arc<Mutex<Option<Box<dyn ErasedPlugin>>>>,
-    fatal: mpsc::Sender<Failure>,
-    /// Its own deadlines, before the host's.
-    start_deadline: Option<Duration>,
-    close_deadline: Option<Duration>,
-    /// Whether its `init` was called, so that its `close` will be.
-    begun: bool,
-}
-
 impl Host {
     /// A host without plugins, which will find their configuration there.
     #[must_use]
@@ -104,7 +87,9 @@ impl Host {
         self
     }
 
-    /// Sets the label of the agent, which its plugins find in their [`Context`].
+    /// Sets the label of the agent, which its plugins find in their [`Context`](crate::Context). The gauges of
+    /// the agent and its plugins have it, too, as `agent`: hosts of one process need different ones to be told
+    /// apart there.
     #[must_use]
     pub fn with_label(mut self, label: AgentLabel) -> Self {
         Arc::make_mut(&mut self.agent).label = Some(label);
@@ -141,16 +126,9 @@ impl Host {
         let name: Arc<str> = plugin.name().into();
         let handle = plugin.handle();
         self.sections.extend(plugin.sections());
-        self.members.push(Member {
-            reporter: self.board.add(&name, plugin.criticality()),
-            name,
-            tasks: Tasks::new(),
-            fatal: self.fatal.clone(),
-            start_deadline: plugin.start_deadline(),
-            close_deadline: plugin.close_deadline(),
-            plugin: Arc::new(Mutex::new(Some(Box::new(plugin)))),
-            begun: false,
-        });
+        let reporter = self.board.add(&name, plugin.criticality());
+        let member = Member::new(name, plugin, reporter, self.fatal.clone());
+        self.members.push(member);
         handle
     }
 
@@ -186,6 +164,10 @@ impl Host {
     /// this returns, every plugin whose `init` was called has been closed and every task of a plugin has ended
     /// or was aborted.
     ///
+    /// Deadlines pass on a thread of their own, so that they do even if tasks of plugins block every
+    /// worker of the runtime. For that the future has to be awaited where they cannot: by `block_on`, as
+    /// [`run_program`](crate::run_program) does, and not in a spawned task.
+    ///
     /// # Errors
     /// [`Error::DuplicateName`], [`Error::InvalidName`] and [`Error::Config`] before anything is started, the
     /// last also for names that flags or variables cannot tell apart, see [`keyval_config::check_names`];
@@ -199,17 +181,18 @@ impl Host {
     /// Outside of a tokio runtime with time enabled. On a current-thread runtime, deadlines cannot
     /// interrupt a plugin that blocks the thread.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<()> {
-        self.check_names()?;
-        self.check_configurable()?;
-        for told in self.stray_files() {
-            tracing::warn!("{told}");
+        if let Err(error) = self.check() {
+            // The refusal comes first; what they fail of is logged.
+            let _ = self.discard().await;
+            return Err(error);
         }
-        self.remember_settings();
-        self.log_start().await;
-        let (board, gauges) = (self.board.clone(), Gauges::default());
+        let label = self.agent.label.as_ref().map(AgentLabel::as_str);
+        let (board, gauges) = (self.board.clone(), Gauges::new(label));
         gauges.begin(&board.reader().current());
+        // Boxed, as whoever awaits the run has no use for so large a future.
+        let life = Box::pin(self.start_stay_and_close(shutdown, &gauges));
         let failures = tokio::select! {
-            failures = self.start_stay_and_close(shutdown) => failures,
+            failures = life => failures,
             never = board.tend(&gauges) => match never {},
         };
         gauges.set(&board.reader().current());
@@ -224,7 +207,11 @@ impl Host {
     }
 
     /// Lives the whole life of the agent, and returns what failed in it.
-    async fn start_stay_and_close(&mut self, shutdown: impl Future<Output = ()>) -> Vec<Failure> {
+    async fn start_stay_and_close(
+        &mut self,
+        shutdown: impl Future<Output = ()>,
+        gauges: &Gauges,
+    ) -> Vec<Failure> {
         let mut fatals = std::mem::replace(&mut self.fatals, mpsc::channel(1).1);
         let first = {
             let mut shutdown = pin!(shutdown);
@@ -232,7 +219,7 @@ impl Host {
                 biased;
                 () = &mut shutdown => None,
                 Some(fatal) = fatals.recv() => Some(fatal),
-                failure = self.start_and_stay() => Some(failure),
+                failure = self.start_and_stay(gauges) => Some(failure),
             }
         };
         if let Some(failure) = &first {
@@ -248,33 +235,47 @@ impl Host {
         failures
     }
 
-    /// What a reload is compared with.
-    fn remember_settings(&self) {
+    /// Refuses what makes no agent, before anything is started.
+    fn check(&self) -> Result<()> {
+        self.check_names()?;
+        Ok(self.check_configurable()?)
+    }
+
+    /// Remembers what a reload is compared with, and warns of files that are nobody's. That reads files,
+    /// and types of plugins check them.
+    async fn remember_settings(&self) {
         let members = self.members.iter();
         let reporters = members.map(|member| (Arc::clone(&member.name), member.reporter.clone()));
-        let agent = &self.agent;
-        agent
-            .reloads
-            .begin(&agent.config, &self.sections, reporters);
+        let (agent, reporters) = (Arc::clone(&self.agent), reporters.collect());
+        agent.reloads.begin(&agent.config, reporters);
+        let sections = self.sections.clone();
+        let names: Vec<String> = self.configurable().into_iter().map(str::to_owned).collect();
+        let work = async move {
+            for told in agent.config.stray_files(names.iter().map(String::as_str)) {
+                tracing::warn!("{told}");
+            }
+            agent.reloads.remember(&agent.config, sections);
+            Ok(())
+        };
+        if let Err(cause) = contain("configuration", self.start_deadline, work).await {
+            tracing::warn!(%cause, "a reload will not name what only a restart takes up");
+        }
     }
 
     /// The first line: all that one asks when one reads the log of an agent.
     async fn log_start(&self) {
         let build = Arc::clone(&self.board.reader().current().build);
-        let mut plugins = Vec::new();
-        for member in &self.members {
-            let described = match &*member.plugin.lock().await {
-                // A panic has told itself, and is not worth the agent.
-                Some(plugin) => {
-                    catch_unwind(AssertUnwindSafe(|| plugin.describe(&self.agent.config)))
-                }
-                None => Ok(None),
-            };
-            plugins.push(match described.ok().flatten() {
-                Some(text) => format!("{} ({})", member.name, text.replace('\n', " ")),
-                None => member.name.to_string(),
-            });
-        }
+        let described = self.members.iter().map(|member| async move {
+            let described = member.describe(&self.agent.config, self.start_deadline);
+            (member, described.await)
+        });
+        // At once, so that one that hangs costs the others nothing.
+        let described = join_all(described).await;
+        let plugins = described.iter().map(|(member, text)| match text {
+            Ok(Some(text)) => format!("{} ({})", member.name, text.replace('\n', " ")),
+            Ok(None) | Err(_) => member.name.to_string(),
+        });
+        let plugins: Vec<String> = plugins.collect();
         let scope = self.agent.label.as_ref().map(AgentLabel::prefix);
         tracing::info!(
             program = %build.name,
@@ -285,6 +286,11 @@ impl Host {
             plugins = plugins.join(", "),
             "the agent starts"
         );
+        for (member, text) in &described {
+            if let Err(cause) = text {
+                tracing::warn!(plugin = %member.name, %cause, "it does not describe itself");
+            }
+        }
     }
 
     fn check_names(&self) -> Result<()> {
@@ -321,7 +327,8 @@ impl Host {
     }
 
     /// Brings every plugin up and then stays for ever; returns at the first failure.
-    async fn start_and_stay(&mut self) -> Failure {
+    async fn start_and_stay(&mut self, gauges: &Gauges) -> Failure {
+        join(self.remember_settings(), self.log_start()).await;
         for member in &mut self.members {
             member.begun = true;
             let began = Instant::now();
@@ -329,7 +336,7 @@ impl Host {
             let started = member
                 .start(Stage::Init, context, self.start_deadline)
                 .await;
-            member.measure_init(began.elapsed());
+            gauges.set_init(&member.name, began.elapsed());
             if let Err(failure) = started {
                 return failure;
             }
@@ -349,18 +356,13 @@ impl Host {
         std::future::pending().await
     }
 
-    /// Closes what was started, the last first, and tells what failed.
+    /// Drops what was never started, and closes what was, the last first; tells what failed.
     async fn close(&self) -> Vec<Failure> {
-        let mut failures = Vec::new();
-        for member in self.members.iter().rev() {
-            if !member.begun {
-                member.reporter.never_started();
-                continue;
-            }
+        let mut failures = self.discard().await;
+        for member in self.members.iter().rev().filter(|member| member.begun) {
             let before = failures.len();
-            let deadline = member.close_deadline.unwrap_or(self.close_deadline);
-            failures.extend(member.end_tasks(deadline).await);
-            failures.extend(member.close(deadline).await.err());
+            failures.extend(member.end_tasks(self.close_deadline).await);
+            failures.extend(member.close(self.close_deadline).await.err());
             let failed = failures
                 .get(before)
                 .map(|failure| failure.to_string().into());
@@ -373,85 +375,21 @@ impl Host {
         }
         failures
     }
-}
 
-impl Member {
-    fn context(&self, agent: &Arc<Agent>) -> Context {
-        Context::new(
-            Arc::clone(&self.name),
-            Arc::clone(agent),
-            self.reporter.clone(),
-            self.tasks.clone(),
-            self.fatal.clone(),
-        )
-    }
-
-    /// Carries out a stage of the start, and reports if it fails.
-    async fn start(
-        &self,
-        stage: Stage,
-        mut context: Context,
-        deadline: Duration,
-    ) -> Result<(), Failure> {
-        let plugin = Arc::clone(&self.plugin);
-        let work = async move {
-            match &mut *plugin.lock_owned().await {
-                Some(plugin) if stage == Stage::Init => plugin.init(&mut context).await,
-                Some(plugin) => plugin.after_init(&mut context).await,
-                // It was closed; nothing is started after that.
-                None => Ok(()),
-            }
-        };
-        let deadline = self.start_deadline.unwrap_or(deadline);
-        let done = contain(&self.name, deadline, work).await;
-        done.map_err(|cause| {
-            self.reporter.failed(format!("{stage}: {cause}"));
-            Failure::new(&self.name, stage, cause)
-        })
-    }
-
-    /// Closes the plugin and drops it, there where a panic does no harm.
-    async fn close(&self, deadline: Duration) -> Result<(), Failure> {
-        let plugin = Arc::clone(&self.plugin);
-        let work = async move {
-            match plugin.lock_owned().await.take() {
-                Some(mut plugin) => plugin.close().await,
-                None => Ok(()),
-            }
-        };
-        let done = contain(&self.name, deadline, work).await;
-        done.map_err(|cause| Failure::new(&self.name, Stage::Close, cause))
-    }
-
-    /// Stops the plugin's tasks and waits for them; aborts those that do not end.
-    async fn end_tasks(&self, deadline: Duration) -> Option<Failure> {
-        self.tasks.stop();
-        let mut join = pin!(self.tasks.join());
-        if timeout(deadline, &mut join).await.is_ok() {
-            return None;
-        }
-        // Before the join is dropped, which aborts them.
-        let tasks = self.tasks.names();
-        self.tasks.abort();
-        if tasks.is_empty() {
-            return None;
-        }
-        let after = deadline;
-        let cause = Cause::TasksLeft { tasks, after };
-        Some(Failure::new(&self.name, Stage::Close, cause))
-    }
-
-    fn measure_init(&self, took: Duration) {
-        let plugin = metrics::SharedString::from(Arc::clone(&self.name));
-        metrics::gauge!("plugin_init_duration_seconds", "plugin" => plugin).set(took.as_secs_f64());
-    }
-}
-
-/// A plugin whose host is gone leaves no task behind.
-impl Drop for Member {
-    fn drop(&mut self) {
-        self.tasks.stop();
-        self.tasks.abort();
+    /// Drops the plugins that were never started, and tells what failed.
+    async fn discard(&self) -> Vec<Failure> {
+        let members = self.members.iter().rev();
+        let never_started = members
+            .filter(|member| !member.begun)
+            .map(|member| async move {
+                member.reporter.never_started();
+                member.discard(self.close_deadline).await
+            });
+        let ended = join_all(never_started).await;
+        let failures = ended.into_iter().filter_map(Result::err);
+        failures
+            .inspect(|failure| tracing::info!(%failure, "a plugin was not dropped in order"))
+            .collect()
     }
 }
 

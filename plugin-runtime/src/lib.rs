@@ -1,6 +1,7 @@
 #![doc = include_str!("lib.md")]
 
 mod about;
+mod apart;
 #[cfg(feature = "cli")]
 mod command_line;
 mod contain;
@@ -9,6 +10,7 @@ mod error;
 mod host;
 mod kv;
 mod label;
+mod member;
 mod plugin;
 #[cfg(feature = "probe")]
 mod probe;

@@ -107,7 +107,8 @@ pub trait Plugin: Send + 'static {
     /// What the agent's first log line says of the plugin, before it is brought up: which backend,
     /// at which endpoints, by which file. Without secrets, on one line; nothing by default.
     ///
-    /// What is wrong with the configuration is for `init` to tell.
+    /// What is wrong with the configuration is for `init` to tell. One that panics or takes longer than the
+    /// start deadline costs this text alone; but `init` has to wait until it is over.
     fn describe(&self, config: &ConfigDir) -> Option<String> {
         let _ = config;
         None

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyval::{BackoffPolicy, Broker, Op, Txn};
+use keyval::{BackoffPolicy, Broker, Error, Op, Outcome, Result, Txn};
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -31,8 +31,10 @@ const WRITES_AT_ONCE: usize = 100;
 /// What has changed is written at once, but no more often than once a second; everything every 10 s;
 /// and all of it is deleted when the agent shuts down in order. The writes are a task's of their own:
 /// whoever reports or reads a status never waits for them, and what changes between two writes, or
-/// while the store is slow, is written once, as it is in the end. A store that fails is asked again, ever less often; this plugin is then degraded, and the agent
-/// as well as it was, since it is [optional](Criticality::Optional).
+/// while the store is slow, is written once, as it is in the end. A store that fails is asked again, ever
+/// less often; this plugin is then degraded, and the agent as well as it was, since it is
+/// [optional](Criticality::Optional). One that is closed for good, as one that
+/// [is disabled](crate::KvHandle::is_disabled), is asked no more: this plugin is disabled too, with the cause.
 ///
 /// Give it a store with the agent's [prefix](crate::AgentLabel::prefix).
 ///
@@ -116,6 +118,10 @@ impl<B: Broker> Plugin for StatusPublisher<B> {
                         let changed = stop.run_until_cancelled(changed).await;
                         written = matches!(changed, Some(Ok(_))).then_some(current);
                     }
+                    Err(closed @ Error::Closed { .. }) => {
+                        reporter.disabled(closed.to_string());
+                        return Ok(());
+                    }
                     Err(problem) => {
                         reporter.degraded(format!("cannot write the status: {problem}"));
                         let wait = tokio::time::sleep(backoff.next_wait());
@@ -132,9 +138,11 @@ impl<B: Broker> Plugin for StatusPublisher<B> {
         let plugins = &self.status.current().plugins;
         let keys = plugins.iter().map(|plugin| plugin_key(&plugin.plugin));
         let keys = keys.chain([AGENT_KEY.to_owned()]);
-        if let Err(problem) = write(&*self.broker, keys.map(Op::delete).collect()).await {
+        match write(&*self.broker, keys.map(Op::delete).collect()).await {
+            // What has been told of it already is not told again.
+            Ok(()) | Err(Error::Closed { .. }) => {}
             // It is not worth a failure of the agent: readers see that `last_update` grows old.
-            tracing::warn!(%problem, "the status stays in the store");
+            Err(problem) => tracing::warn!(%problem, "the status stays in the store"),
         }
         Ok(())
     }
@@ -171,15 +179,16 @@ fn plugin_key(plugin: &str) -> String {
     format!("{PLUGIN_KEYS}{plugin}")
 }
 
-async fn write(broker: &impl Broker, mut writes: Vec<Op>) -> Result<(), String> {
+async fn write(broker: &impl Broker, mut writes: Vec<Op>) -> Result<()> {
     while !writes.is_empty() {
         let rest = writes.split_off(writes.len().min(WRITES_AT_ONCE));
         let txn = writes.into_iter().fold(Txn::new(), Txn::then);
-        match timeout(WRITE_DEADLINE, broker.commit(txn)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(error.to_string()),
-            Err(_) => return Err(format!("no answer within {WRITE_DEADLINE:?}")),
-        }
+        let written = timeout(WRITE_DEADLINE, broker.commit(txn)).await;
+        written.unwrap_or(Err(Error::Timeout {
+            operation: "commit",
+            after: WRITE_DEADLINE,
+            outcome: Outcome::Unknown,
+        }))?;
         writes = rest;
     }
     Ok(())

@@ -2,12 +2,16 @@
 
 use std::future::Future;
 
+use crate::apart::apart;
+
 /// Completes at the first SIGINT (Ctrl-C) or SIGTERM; a second one ends the process at once.
 ///
 /// From this call on, before it is awaited, the first of these signals no longer ends the process.
-/// The second ends it with code 130, whatever goes on in it: even if every thread is blocked, nothing
-/// more is written or closed. Of several calls, each counts the signals anew for all. On Windows
-/// the second Ctrl-C does what it does by default.
+/// On a multi-threaded runtime it comes even if tasks block every worker, to whoever awaits it on
+/// another thread, as [`run_program`](crate::run_program) does. The second ends the process with code
+/// 130, whatever goes on in it: even if every thread is blocked, nothing more is written or closed. Of
+/// several calls, each counts the signals anew for all. On Windows the second Ctrl-C does what it does
+/// by default.
 ///
 /// The host never calls this; a program that wants other signals, or none, passes
 /// [`Host::run`](crate::Host::run) what it likes.
@@ -15,7 +19,7 @@ use std::future::Future;
 /// # Panics
 /// Outside of a tokio runtime.
 pub fn shutdown_signal() -> impl Future<Output = ()> + Send + 'static {
-    let signals = platform::Signals::new();
+    let signals = apart(platform::Signals::new);
     async move {
         match signals {
             Ok(signals) => {

@@ -84,7 +84,10 @@ fn the_demo_shows_every_kind_of_change_and_ends_in_order() {
 fn the_label_is_that_of_the_flag_then_of_the_environment() {
     for (arguments, scope) in [
         (&["--demo"][..], "/vnf-agent/edge-2/interfaces/"),
-        (&["--demo", "--microservice-label=edge-1"], "/vnf-agent/edge-1/interfaces/"),
+        (
+            &["--demo", "--microservice-label=edge-1"],
+            "/vnf-agent/edge-1/interfaces/",
+        ),
     ] {
         let output = agent()
             .env("MICROSERVICE_LABEL", "edge-2")

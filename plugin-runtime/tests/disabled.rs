@@ -271,6 +271,24 @@ async fn plugins_that_can_do_without_the_store_find_out_in_their_init() {
 }
 
 #[tokio::test]
+async fn the_status_of_an_agent_whose_store_is_disabled_is_kept_nowhere_and_says_so() {
+    let mut host = Host::new(ConfigDir::new("/no/such/folder"));
+    let store = host.add(plugin()).prefixed("agents/1/");
+    host.add(StatusPublisher::new(host.status(), store));
+    let status = host.status();
+    let told = async {
+        let disabled = |agent: &AgentStatus| state(agent, "status-publisher") == State::Disabled;
+        let told = tokio::time::timeout(Duration::from_secs(20), status.wait_for(disabled)).await;
+        assert_eq!(
+            cause(&told.expect("it is told"), "status-publisher"),
+            "the store of plugin store (disabled: nothing configures it; \
+             write /no/such/folder/store.yaml to enable it) is closed"
+        );
+    };
+    run_with(host, told).await;
+}
+
+#[tokio::test]
 async fn what_stands_on_a_disabled_store_does_not_make_the_agent_worse() {
     let mut host = Host::new(ConfigDir::new("/no/such/folder"));
     let store = host.add(plugin());

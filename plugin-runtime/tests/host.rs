@@ -115,6 +115,29 @@ impl Plugin for Probe {
     }
 }
 
+/// A plugin that panics when it is dropped.
+struct Drops;
+
+impl Plugin for Drops {
+    type Handle = ();
+
+    fn name(&self) -> &str {
+        "drops"
+    }
+
+    fn handle(&self) {}
+
+    async fn init(&mut self, _cx: &mut Context) -> PluginResult {
+        Ok(())
+    }
+}
+
+impl Drop for Drops {
+    fn drop(&mut self) {
+        panic!("not so");
+    }
+}
+
 /// A plugin that does what it is told in `init`, and nothing else.
 struct Starts<F>(&'static str, F);
 
@@ -504,28 +527,6 @@ async fn the_error_of_a_plugin_comes_back_as_it_was() {
 
 #[tokio::test]
 async fn a_plugin_that_panics_when_dropped_is_told_and_the_others_are_closed() {
-    struct Drops;
-
-    impl Plugin for Drops {
-        type Handle = ();
-
-        fn name(&self) -> &str {
-            "drops"
-        }
-
-        fn handle(&self) {}
-
-        async fn init(&mut self, _cx: &mut Context) -> PluginResult {
-            Ok(())
-        }
-    }
-
-    impl Drop for Drops {
-        fn drop(&mut self) {
-            panic!("not so");
-        }
-    }
-
     let log = Log::default();
     let mut host = host();
     host.add(Probe::new("a", &log));
@@ -537,6 +538,27 @@ async fn a_plugin_that_panics_when_dropped_is_told_and_the_others_are_closed() {
         "plugin drops failed in close: it panicked: not so"
     );
     assert_eq!(log.lines().last().unwrap(), "close a");
+}
+
+#[tokio::test]
+async fn a_plugin_that_never_began_and_panics_when_dropped_hides_no_error() {
+    let log = Log::default();
+    let mut host = host();
+    host.add(Probe::new("a", &log).init(At::Fail));
+    host.add(Drops);
+    let error = host.run(std::future::pending()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "plugin a failed in init: a went wrong; \
+         also, plugin drops failed in close: it panicked: not so"
+    );
+    assert_eq!(log.lines(), ["init a", "close a"]);
+
+    let mut host = self::host();
+    host.add(Drops);
+    host.add(Drops);
+    let error = host.run(std::future::pending()).await.unwrap_err();
+    assert!(matches!(error, Error::DuplicateName { .. }), "{error}");
 }
 
 #[tokio::test]

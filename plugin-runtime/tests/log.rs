@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{self, Write};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::time::Duration;
 
 use plugin_runtime::{
     AgentLabel, AgentStatus, Backends, BuildInfo, ConfigDir, Context, Host, KvPlugin, Plugin,
@@ -124,4 +125,55 @@ async fn only_what_was_started_is_logged_as_closed() {
     assert_eq!(closed.len(), 2, "{lines:#?}");
     assert!(closed[0].ends_with("plugin=second"), "{lines:#?}");
     assert!(closed[1].ends_with("plugin=first"), "{lines:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_description_that_hangs_or_panics_costs_its_text_alone() {
+    static UP: OnceLock<()> = OnceLock::new();
+
+    /// A plugin whose `init` lets the others describe themselves.
+    struct First;
+
+    impl Plugin for First {
+        type Handle = ();
+
+        fn name(&self) -> &str {
+            "first"
+        }
+
+        fn handle(&self) {}
+
+        fn describe(&self, _config: &ConfigDir) -> Option<String> {
+            Some("at once".into())
+        }
+
+        async fn init(&mut self, _cx: &mut Context) -> PluginResult {
+            Ok(UP.set(()).map_err(|()| "there is one")?)
+        }
+    }
+
+    let hangs = || {
+        UP.wait();
+        Some("too late".into())
+    };
+    let lines = Lines::default();
+    let _logged = lines.install();
+    let mut host =
+        Host::new(ConfigDir::new("/etc/agent")).with_start_deadline(Duration::from_secs(3));
+    host.add(First);
+    host.add(Described("hangs", hangs, true));
+    host.add(Described("mad", || panic!("not so"), true));
+    host.add(Described("last", || Some("as well".into()), true));
+    let status = host.status();
+    host.run(up(status)).await.unwrap();
+    let lines = lines.read();
+    let told = "plugins=\"first (at once), hangs, mad, last (as well)\"";
+    assert!(lines[0].contains(told), "{lines:#?}");
+    let why = |plugin: &str| {
+        let text = format!("plugin={plugin} cause=");
+        let line = lines.iter().find(|line| line.contains(&text)).unwrap();
+        line.split_once("cause=").unwrap().1.to_owned()
+    };
+    assert_eq!(why("hangs"), "it did not end within 3s");
+    assert_eq!(why("mad"), "it panicked: not so");
 }

@@ -3,12 +3,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use metrics::{Key, KeyName, Metadata, SharedString, Unit};
 use plugin_runtime::{
-    AgentStatus, BuildInfo, ConfigDir, Context, Criticality, Host, Hysteresis, Phase, Plugin,
-    PluginResult, Reporter, State, StatusHandle,
+    AgentLabel, AgentStatus, BuildInfo, ConfigDir, Context, Criticality, Host, Hysteresis, Phase,
+    Plugin, PluginResult, Reporter, State, StatusHandle,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -450,4 +453,105 @@ fn the_states_of_plugins_and_the_build_are_metrics() {
     assert_eq!(value("agent_build_info vpp-agent 1.2.3 abc"), 1.0);
     let took = value("plugin_init_duration_seconds store");
     assert!((0.0..60.0).contains(&took), "{took}");
+}
+
+/// Shows each gauge as it is, with the values of its labels.
+#[derive(Clone, Default)]
+struct Shown(Arc<Mutex<BTreeMap<String, Arc<AtomicU64>>>>);
+
+impl Shown {
+    /// Which are 1.
+    fn ones(&self) -> Vec<String> {
+        let gauges = self.0.lock().unwrap();
+        let value = |bits: &AtomicU64| f64::from_bits(bits.load(Ordering::Relaxed));
+        let ones = gauges.iter().filter(|(_, bits)| value(bits) == 1.0);
+        ones.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Waits until these are 1, and no other.
+    async fn shows(&self, expected: &[&str]) {
+        let until = async {
+            while self.ones() != expected {
+                tokio::task::yield_now().await;
+            }
+        };
+        let shown = tokio::time::timeout(Duration::from_secs(20), until).await;
+        shown.unwrap_or_else(|_| panic!("it shows {:?}", self.ones()));
+    }
+}
+
+impl metrics::Recorder for Shown {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> metrics::Counter {
+        metrics::Counter::noop()
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> metrics::Gauge {
+        let labels: Vec<&str> = key.labels().map(metrics::Label::value).collect();
+        let name = format!("{} {}", key.name(), labels.join(" "));
+        let mut gauges = self.0.lock().unwrap();
+        metrics::Gauge::from_arc(Arc::clone(gauges.entry(name).or_default()))
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> metrics::Histogram {
+        metrics::Histogram::noop()
+    }
+}
+
+/// A host with this label and one plugin, which lends its reporter.
+fn labelled(label: &str) -> (Host, oneshot::Receiver<Reporter>) {
+    let build = BuildInfo::new(label.to_owned(), "1");
+    let mut host = host()
+        .with_build(build)
+        .with_label(AgentLabel::new(label).unwrap());
+    let (lend, lent) = oneshot::channel();
+    host.add(Lends {
+        name: "store",
+        criticality: Criticality::Required,
+        reporter: Some(lend),
+    });
+    (host, lent)
+}
+
+#[test]
+fn hosts_of_one_process_with_labels_of_their_own_keep_their_gauges_apart() {
+    let recorder = Shown::default();
+    let seen = recorder.clone();
+    let shows = async |states: [&str; 2]| {
+        let plugin = |agent: &str, state: &str| format!("plugin_state {agent} store {state}");
+        let [left, right] = [plugin("left", states[0]), plugin("right", states[1])];
+        let builds = [
+            "agent_build_info left left 1 ",
+            "agent_build_info right right 1 ",
+        ];
+        seen.shows(&[builds[0], builds[1], &left, &right]).await;
+    };
+    let work = async {
+        let ((left, of_left), (right, of_right)) = (labelled("left"), labelled("right"));
+        let (stop_left, left_stops) = oneshot::channel();
+        let (stop_right, right_stops) = oneshot::channel();
+        let play = async {
+            let (_of_left, of_right) = (of_left.await.unwrap(), of_right.await.unwrap());
+            shows(["ok", "ok"]).await;
+            of_right.error("unreachable");
+            shows(["ok", "error"]).await;
+            stop_left.send(()).unwrap();
+            shows(["stopped", "error"]).await;
+            stop_right.send(()).unwrap();
+            shows(["stopped", "stopped"]).await;
+        };
+        let left = left.run(async { left_stops.await.unwrap() });
+        let right = right.run(async { right_stops.await.unwrap() });
+        let (left, right, ()) = tokio::join!(left, right, play);
+        left.unwrap();
+        right.unwrap();
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    metrics::with_local_recorder(&recorder, || runtime.block_on(work));
 }

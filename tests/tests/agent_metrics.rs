@@ -9,9 +9,7 @@ use keyval::{BrokerExt, FollowOptions, KeyRange, StoreExt, Update, follow};
 use keyval_etcd::EtcdConnector;
 use keyval_tests::etcd::Etcd;
 use keyval_tests::http;
-use plugin_runtime::{
-    ConfigDir, Host, KvPlugin, MetricsHandle, ProbePlugin, ProbeSettings, State,
-};
+use plugin_runtime::{ConfigDir, Host, KvPlugin, MetricsHandle, ProbePlugin, ProbeSettings, State};
 use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(60);

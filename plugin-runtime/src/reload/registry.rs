@@ -84,21 +84,22 @@ where
 }
 
 impl Reloads {
-    /// Remembers what is configured at the start. Reads files.
-    pub(crate) fn begin(
-        &self,
-        config: &ConfigDir,
-        sections: &[Section],
-        reporters: impl IntoIterator<Item = (Arc<str>, Reporter)>,
-    ) {
-        let said = |section: &Section| Said::by(section, config).ok();
-        let sections = sections.iter();
-        let sections = sections.map(|section| (section.clone(), said(section)));
-        let sections: Vec<_> = sections.collect();
+    /// From now on a reload reads this configuration, and tells here what it refuses.
+    pub(crate) fn begin(&self, config: &ConfigDir, reporters: BTreeMap<Arc<str>, Reporter>) {
         let mut book = self.0.lock();
-        book.sections = sections;
-        book.reporters = reporters.into_iter().collect();
+        book.reporters = reporters;
         book.config = Some(config.clone());
+    }
+
+    /// Remembers what these say at the start. Reads files.
+    pub(crate) fn remember(&self, config: &ConfigDir, sections: Vec<Section>) {
+        let said = |section: &Section| Said::by(section, config).ok();
+        let sections = sections.into_iter().map(|section| {
+            let said = said(&section);
+            (section, said)
+        });
+        let sections: Vec<_> = sections.collect();
+        self.0.lock().sections = sections;
     }
 
     /// Reads the configuration of a plugin for the first time, and puts it in force.

@@ -15,6 +15,7 @@ use super::handle::StatusHandle;
 use super::hysteresis::Hysteresis;
 use super::reporter::Reporter;
 use crate::about::BuildInfo;
+use crate::apart::apart;
 
 /// As long as for ever, and yet a moment that clocks can tell.
 const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 86_400);
@@ -329,7 +330,7 @@ impl fmt::Debug for Board {
 
 async fn until(moment: Option<Instant>) {
     match moment {
-        Some(moment) => sleep_until(moment).await,
+        Some(moment) => apart(|| sleep_until(moment)).await,
         None => std::future::pending().await,
     }
 }

@@ -51,7 +51,11 @@ fn main() {
     let mut report = Report::default();
     on_memory(&scale, &mut report);
     on_etcd(&scale, &mut report);
-    assert!(metrics.render().contains("keyval_client_operation_duration_seconds"));
+    assert!(
+        metrics
+            .render()
+            .contains("keyval_client_operation_duration_seconds")
+    );
     report.print();
     if let Some(path) = json {
         report.write(&path);
