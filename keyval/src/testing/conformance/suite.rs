@@ -267,6 +267,7 @@ macro_rules! for_each_promise {
                 what_others_put_meanwhile_is_not_overwritten
                 a_removed_key_does_not_come_back
                 a_key_that_somebody_else_put_is_not_removed
+                a_removed_key_does_not_come_back_late
                 sessions_of_one_keeper_are_independent
             }
             lock {
