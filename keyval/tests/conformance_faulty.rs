@@ -342,3 +342,27 @@ async fn a_lost_answer_is_not_tried_again_by_the_stack() -> Result<()> {
     assert_eq!(store.get("key").await?.map(|entry| entry.version), Some(2));
     Ok(())
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_is_held_is_carried_out_when_it_is_delivered() -> Result<()> {
+    let store = Faulty::new(Memory::new());
+    let control = store.control();
+    store.put("gone", "x").await?;
+    control.fail_next(4, Fault::request_held());
+    let put = store.put("key", "1").await.map(drop);
+    let commit = store.commit(Txn::new().then(Op::put("other", "1"))).await;
+    let delete = store.delete("gone").await.map(drop);
+    let get = store.get("key").await.map(drop);
+    for failed in [put, commit.map(drop), delete, get] {
+        is_cut(failed, Outcome::Unknown);
+    }
+    control.heal();
+    assert_eq!(store.count(KeyRange::all()).await?, 1, "only \"gone\"");
+    store.put("key", "2").await?;
+    assert_eq!(store.deliver_held().await, 3, "reads are not held");
+    assert_eq!(store.get("key").await?.expect("it came late").value, "1");
+    assert!(store.get("other").await?.is_some());
+    assert!(store.get("gone").await?.is_none());
+    assert_eq!(store.deliver_held().await, 0, "each comes once");
+    Ok(())
+}

@@ -141,6 +141,49 @@ async fn an_entrance_that_is_given_up_before_its_answer_leaves_nothing_behind() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_entrance_in_doubt_costs_one_watch_and_not_the_next_try() -> Result<()> {
+    let (store, control) = faulty();
+    let session = Session::open(store.clone(), TTL).await?;
+    let lock = Lock::new(&session, "lock");
+    control.fail_next_of(Operation::Commit, 2, Fault::request_held());
+    control.fail_next_of(Operation::Commit, 1, Fault::answer_lost());
+    let mut held = lock.acquire().await?;
+    control.until_called(Operation::Watch, 1).await;
+    for _ in 0..10 {
+        assert!(held.release().await?);
+        let again = lock.try_acquire().await?;
+        held = again.expect("nobody else wants it, and nothing came late");
+    }
+    assert_eq!(control.calls(Operation::Watch), 1);
+    assert_eq!(store.deliver_held().await, 2);
+    assert!((&mut Box::pin(held.lost())).now_or_never().is_none());
+    assert!(held.release().await?, "what comes late takes nothing away");
+    soon("the close", session.close()).await?;
+    assert_eq!(control.open_watches(), 0);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entrance_that_failed_is_withdrawn_if_it_comes_even_in_an_outage() -> Result<()> {
+    let (store, control) = faulty();
+    let lock = lock(&store).await?;
+    let denied = || Error::Denied {
+        message: "not any more".to_owned(),
+    };
+    control.fail_next_of(Operation::Commit, 1, Fault::request_held());
+    control.fail_next_of(Operation::Commit, 1, Fault::new(denied));
+    assert!(matches!(lock.acquire().await, Err(Error::Denied { .. })));
+    control.cut();
+    assert_eq!(store.deliver_held().await, 1);
+    until_queued(&store, 1).await?;
+    tokio::time::sleep(TTL / 3).await;
+    control.heal();
+    until_queued(&store, 0).await?;
+    assert!(lock.try_acquire().await?.is_some(), "its lease lives");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_outage_shorter_than_the_lease_costs_nobody_the_lock() -> Result<()> {
     let (store, control) = faulty();
     let held = lock(&store).await?.acquire().await?;
@@ -423,20 +466,25 @@ async fn hold(
     Ok(())
 }
 
-/// Cuts the store off, slows it down and loses answers, until it is dropped.
-async fn disturb(control: FaultControl, seed: u64) {
+/// Cuts the store off, slows it down, loses answers and lets writes come late, until it is dropped.
+async fn disturb(store: Faulty<Memory>, seed: u64) {
+    let control = store.control();
     let mut random = fastrand::Rng::with_seed(seed);
     loop {
         tokio::time::sleep(Duration::from_millis(random.u64(1..8_000))).await;
-        match random.u8(0..5) {
+        match random.u8(0..6) {
             0 => control.cut(),
             1 => control.delay(Duration::from_millis(random.u64(1..3_000))),
             2 => control.fail_next(random.usize(1..6), Fault::answer_lost()),
             3 => control.fail_next(random.usize(1..6), Fault::request_lost()),
+            4 => control.fail_next(random.usize(1..6), Fault::request_held()),
             _ => control.silence(),
         }
         tokio::time::sleep(Duration::from_millis(random.u64(1..8_000))).await;
         control.heal();
+        if random.bool() {
+            store.deliver_held().await;
+        }
     }
 }
 
@@ -449,9 +497,9 @@ async fn guarded_writes_of_two_holders_never_interleave_whatever_fails() -> Resu
         .and_then(|seed| seed.parse().ok())
         .unwrap_or_else(|| fastrand::u64(..));
     println!("KEYVAL_SEED={seed}");
-    let (store, control) = faulty();
+    let (store, _) = faulty();
     let mut follow = store.inner().follow(KeyRange::key("written"));
-    let chaos = tokio::spawn(disturb(control.clone(), seed));
+    let chaos = tokio::spawn(disturb(store.clone(), seed));
     let written = Arc::new(AtomicU64::new(0));
     let participants = (0..PARTICIPANTS).map(|number| {
         let (store, written) = (store.clone(), Arc::clone(&written));

@@ -284,6 +284,47 @@ async fn keys_come_back_through_failures_whose_outcome_is_unknown() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_removed_key_of_which_a_put_had_no_answer_is_kept_away_until_it_is_put_again() {
+    let (store, memory) = {
+        let memory = Memory::new();
+        (Faulty::new(memory.clone()), memory)
+    };
+    let control = store.control();
+    let session = Session::open_opts(store.clone(), options()).await.unwrap();
+    let mut watch = watch(&memory).await;
+    session.put("sure", "x").await.unwrap();
+    assert!(session.remove("sure").await.unwrap());
+    assert_eq!(told(&mut watch, 2).await, ["put sure", "delete sure"]);
+
+    control.fail_next_of(Operation::Put, 2, Fault::request_held());
+    for _ in 0..2 {
+        let error = session.put("key", "late").await.unwrap_err();
+        assert!(error.may_have_applied(), "{error:?}");
+    }
+    assert!(!session.remove("key").await.unwrap());
+    assert!(!session.remove("key").await.unwrap());
+    control.until_called(Operation::Watch, 1).await;
+    control.cut();
+    assert_eq!(store.deliver_held().await, 2);
+    assert_eq!(told(&mut watch, 2).await, ["put key", "put key"]);
+    sleep(TTL / 3).await;
+    control.heal();
+    let deleted = timeout(TTL * 10, told(&mut watch, 1)).await;
+    assert_eq!(deleted.expect("it goes before its session"), ["delete key"]);
+
+    session.put("key", "wanted").await.unwrap();
+    sleep(TTL).await;
+    assert_eq!(memory.get("key").await.unwrap().unwrap().value, "wanted");
+    assert_eq!(control.open_watches(), 0, "nobody looks out for it now");
+    assert!(session.remove("key").await.unwrap());
+    session.put("key", "again").await.unwrap();
+    session.close().await.unwrap();
+    let rest = ["put key", "delete key", "put key", "delete key"];
+    assert_eq!(told(&mut watch, 4).await, rest);
+    assert_eq!(control.open_watches(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_lost_while_the_keys_come_back_is_replaced_too() {
     let (session, control, memory) = open().await;
     for n in 0..10 {

@@ -258,6 +258,65 @@ async fn a_cluster_grows_by_a_learner_that_takes_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_in_step_with_the_members_leaves_one_that_goes_without_an_error() {
+    let mut cluster = Cluster::start(1);
+    let admin = cluster.store().await.admin();
+    let old = admin.members().await.unwrap().remove(0);
+    let mut config = cluster.config();
+    config.endpoint_sync = Duration::from_secs(1);
+    let store = EtcdStore::connect(&config).await.unwrap();
+    let (number, url) = cluster.make_room();
+    let urls = [url];
+    let new = once_settled(|| admin.add_learner(&urls)).await;
+    cluster.start_learner(number);
+    once_settled(|| admin.promote_member(new.id)).await;
+    let at = |member| cluster.address(member).to_string();
+    let (old_at, new_at) = (at(0), at(number));
+    until_in_step(&store, &[&old_at, &new_at]).await;
+
+    let reader = store.clone();
+    let reading = tokio::spawn(async move {
+        loop {
+            if let Err(error) = reader.get("key").await {
+                return error;
+            }
+        }
+    });
+    let both = cluster.store().await.admin();
+    once_settled(|| both.move_leader(new.id)).await;
+    once_settled(|| both.remove_member(old.id)).await;
+    until_in_step(&store, &[&new_at]).await;
+    cluster.kill(0);
+    store.put("key", "at the new one").await.unwrap();
+    let failed = reading.is_finished().then_some(reading);
+    assert!(failed.is_none(), "{:?}", failed.unwrap().await);
+}
+
+/// Waits until these are the endpoints that the store uses.
+async fn until_in_step(store: &EtcdStore, addresses: &[&str]) {
+    let admin = store.admin();
+    let in_step = async {
+        loop {
+            let endpoints = admin.endpoints().expect("the store is open");
+            let all = addresses.iter().all(|address| {
+                let found = |endpoint: &String| endpoint.ends_with(address);
+                endpoints.iter().any(found)
+            });
+            if all && endpoints.len() == addresses.len() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(SOON, in_step).await;
+    assert!(
+        in_time.is_ok(),
+        "{:?} are not {addresses:?}",
+        admin.endpoints()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_status_tells_of_every_endpoint_also_of_one_that_is_gone() {
     let mut cluster = Cluster::start(3);
     let leader = cluster.leader();

@@ -79,7 +79,8 @@ impl Leases for EtcdStore {
     }
 }
 
-/// Grants a lease under a number chosen here, so that sending the request twice does no harm.
+/// Grants a lease under a number chosen here, so that sending the request twice does no harm: one that
+/// comes only after the lease was revoked makes it anew, without keys, and it ends by itself.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a TTL that is too short or too long.

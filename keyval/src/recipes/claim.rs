@@ -2,23 +2,36 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard};
+use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard, watch};
 
 use crate::key::Key;
+use crate::revision::Revision;
 
 /// The keys that a session uses in queues.
 ///
 /// A session has one key in each queue, so two tasks of one session would take each other's place
 /// for their own. Here they wait for each other, in the order in which they came.
 #[derive(Clone, Default)]
-pub(super) struct Claims(Arc<Mutex<HashMap<Key, Weak<FairMutex<()>>>>>);
+pub(super) struct Claims(Arc<Mutex<HashMap<Key, Weak<Slot>>>>);
+
+/// A key that the session uses.
+#[derive(Debug)]
+pub(super) struct Slot {
+    turn: Arc<FairMutex<()>>,
+    /// When the key came to be that was the session's last: whatever stands there and came to be later
+    /// is nobody's, unless one who has the turn is just about to find it.
+    owned: watch::Sender<Revision>,
+    cleared: AtomicBool,
+}
 
 /// The right to use a key, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Claim {
+    slot: Arc<Slot>,
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -28,25 +41,71 @@ impl Claims {
     /// # Cancel safety
     /// Dropping the future gives up the turn.
     pub(super) async fn claim(&self, key: &Key) -> Claim {
-        let turn = self.turn(key).lock_owned().await;
-        Claim { _turn: turn }
+        self.slot(key).claim().await
     }
 
     /// Claims the key if nobody else in this session uses it.
     pub(super) fn try_claim(&self, key: &Key) -> Option<Claim> {
-        let turn = self.turn(key).try_lock_owned().ok()?;
-        Some(Claim { _turn: turn })
+        let slot = self.slot(key);
+        let turn = Arc::clone(&slot.turn).try_lock_owned().ok()?;
+        Some(Claim { slot, _turn: turn })
     }
 
-    fn turn(&self, key: &Key) -> Arc<FairMutex<()>> {
-        let mut turns = self.0.lock();
-        if let Some(turn) = turns.get(key).and_then(Weak::upgrade) {
-            return turn;
+    fn slot(&self, key: &Key) -> Arc<Slot> {
+        let mut slots = self.0.lock();
+        if let Some(slot) = slots.get(key).and_then(Weak::upgrade) {
+            return slot;
         }
-        turns.retain(|_, turn| turn.strong_count() > 0);
-        let turn = Arc::new(FairMutex::new(()));
-        turns.insert(key.clone(), Arc::downgrade(&turn));
-        turn
+        slots.retain(|_, slot| slot.strong_count() > 0);
+        let slot = Arc::new(Slot {
+            turn: Arc::default(),
+            owned: watch::Sender::new(Revision::ZERO),
+            cleared: AtomicBool::new(false),
+        });
+        slots.insert(key.clone(), Arc::downgrade(&slot));
+        slot
+    }
+}
+
+impl Claim {
+    /// Notes that the key which came to be at this revision is the claimer's.
+    pub(super) fn owns(&self, created: Revision) {
+        self.slot
+            .owned
+            .send_modify(|owned| *owned = created.max(*owned));
+    }
+
+    /// The slot, for the one who clears the key from now on; `None` if somebody does already.
+    pub(super) fn to_clear(&self) -> Option<Arc<Slot>> {
+        let first = !self.slot.cleared.swap(true, Ordering::AcqRel);
+        first.then(|| Arc::clone(&self.slot))
+    }
+}
+
+impl Slot {
+    async fn claim(self: Arc<Self>) -> Claim {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        Claim {
+            slot: self,
+            _turn: turn,
+        }
+    }
+
+    /// Claims the key that came to be at this revision if it is nobody's in this session; `None` if it
+    /// is, or was, somebody's.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the turn.
+    pub(super) async fn claim_unowned(self: &Arc<Self>, created: Revision) -> Option<Claim> {
+        let mut owned = self.owned.subscribe();
+        tokio::select! {
+            biased;
+            _ = owned.wait_for(|owned| *owned >= created) => None,
+            claim = Arc::clone(self).claim() => {
+                // Whoever had the turn until now may have found the key to be its own at last.
+                (*self.owned.borrow() < created).then_some(claim)
+            }
+        }
     }
 }
 
@@ -58,6 +117,8 @@ impl fmt::Debug for Claims {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
 
     #[tokio::test]
@@ -78,5 +139,27 @@ mod tests {
             drop(claims.claim(&Key::from(number.to_string())).await);
         }
         assert!(claims.0.lock().len() <= 1);
+    }
+
+    #[tokio::test]
+    async fn what_stands_there_is_unowned_only_once_no_claimer_can_own_it() {
+        let (claims, key) = (Claims::default(), Key::from("a"));
+        let [one, two, three] = [1, 2, 3].map(Revision::new);
+        let first = claims.claim(&key).await;
+        let slot = first.to_clear().expect("nobody clears it yet");
+        assert!(first.to_clear().is_none(), "one is enough");
+        first.owns(one);
+        assert!(slot.claim_unowned(one).await.is_none(), "it is the first's");
+
+        let mut undecided = Box::pin(slot.claim_unowned(two));
+        assert!((&mut undecided).now_or_never().is_none());
+        first.owns(two);
+        drop(first);
+        assert!(undecided.await.is_none(), "it was the first's, too");
+
+        let cleared = slot.claim_unowned(three).await.expect("it is nobody's");
+        assert!(claims.try_claim(&key).is_none(), "and is being cleared");
+        drop(cleared);
+        assert!(claims.try_claim(&key).is_some());
     }
 }

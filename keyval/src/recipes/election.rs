@@ -5,6 +5,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 
+use crate::entry::Entry;
 use crate::error::Result;
 use crate::follow::{FollowOptions, follow};
 use crate::key::Key;
@@ -15,6 +16,7 @@ use crate::recipes::leaders::{Leader, Leaders};
 use crate::recipes::loss::Loss;
 use crate::recipes::queue::{Entered, Place, Queue};
 use crate::recipes::session::Session;
+use crate::reply::{OpReply, TxnReply};
 use crate::txn::{Compare, Op, Txn};
 
 /// An election among all programs that use a store.
@@ -26,6 +28,9 @@ use crate::txn::{Compare, Op, Txn};
 /// As with a [`Lock`](crate::recipes::Lock), a former leader may not know yet that it leads no
 /// more: what must be done by the leader alone is guarded by [`Leadership::guard`] or carries
 /// [`Leadership::token`].
+///
+/// A candidate whose request reaches the store late, after it resigned, is withdrawn as
+/// [there](crate::recipes::Lock#what-comes-late); for that moment it may be seen to lead.
 ///
 /// The name is a prefix in the store that the session uses. It is the layout of etcd's own
 /// clients, so `etcdctl elect` takes part in the same election. A session has one candidate in
@@ -175,7 +180,8 @@ impl Leadership {
     /// one leads no more.
     ///
     /// # Errors
-    /// Those of the store. To proclaim again is harmless.
+    /// Those of the store. To proclaim again is harmless: an earlier value that comes late never
+    /// overwrites a later one.
     ///
     /// # Cancel safety
     /// If the future is dropped, the value may have been proclaimed.
@@ -212,12 +218,36 @@ impl Leadership {
     }
 }
 
+/// Puts the value over exactly that which was seen last: so a put whose answer was lost, and that lies
+/// on its way, can overwrite none that came after it.
 async fn proclaim(place: &Place, value: Bytes) -> Result<bool> {
     let spot = place.spot();
     let options = PutOptions::default().with_lease(spot.lease());
     let put = Op::Put(spot.key().clone(), value, options);
-    let txn = Txn::new().when(place.guard()).then(put);
-    Ok(spot.store().commit(txn).await?.succeeded)
+    loop {
+        let seen = place.modified();
+        let txn = Txn::new()
+            .when(Compare::modified(spot.key(), seen))
+            .then(put.clone())
+            .otherwise(Op::get(spot.key()));
+        let reply = spot.store().commit(txn).await?;
+        if reply.succeeded {
+            place.saw(reply.revision);
+            return Ok(true);
+        }
+        match found(reply) {
+            // It is still ours, with a value that came in between.
+            Some(entry) if place.is(&entry) && entry.modified != seen => place.saw(entry.modified),
+            _ => return Ok(false),
+        }
+    }
+}
+
+fn found(reply: TxnReply) -> Option<Entry> {
+    match reply.replies.into_iter().next()? {
+        OpReply::Get(listed) => listed.entries.into_iter().next(),
+        OpReply::Put(_) | OpReply::Delete(_) => None,
+    }
 }
 
 impl fmt::Debug for Leadership {

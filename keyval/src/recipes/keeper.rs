@@ -22,6 +22,9 @@ type Work = BoxFuture<'static, ()>;
 /// different stores and scopes. The task begins with the first session and ends with the last, on
 /// the runtime on which the first was opened.
 ///
+/// What goes to the server is shared without it: a backend renews all leases of a store together, as
+/// etcd's does on one stream.
+///
 /// # Examples
 /// ```
 /// use std::time::Duration;

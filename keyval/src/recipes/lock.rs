@@ -40,6 +40,13 @@ use crate::txn::Compare;
 /// too: do not use one name for both. Locks below each other, `jobs` and `jobs/nightly`, do not
 /// touch each other; etcd's own clients, though, let the holder of `jobs` wait for those below it.
 ///
+/// # What comes late
+/// An entrance whose answer was lost is asked for again, and the first request may reach the store
+/// long after, when the lock was released already: then a key is there that nobody asked for any more.
+/// So, once an answer was lost, the session looks out for its key in this queue, with one watch for as
+/// long as its lease lives, and gives up at once what nobody in it owns. Until then others wait for
+/// that key as for a holder.
+///
 /// # One session
 /// A session has one place in each queue. Tasks that want the same lock through one session, by
 /// clones of this handle or by several, wait for each other in turn, like sessions do.

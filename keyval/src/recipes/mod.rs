@@ -10,6 +10,7 @@ mod loss;
 mod once;
 mod queue;
 mod session;
+mod standing;
 
 pub use crate::recipes::election::{Election, Leadership};
 pub use crate::recipes::fence::FencingToken;

@@ -108,7 +108,8 @@ where
 /// Costs a read more than a put. The put is guarded by what the read found, as described at
 /// [`commit_once`]; if somebody else wrote in between, it certainly did not take place, and begins
 /// anew. If the key did not exist, no guard is certain to stay broken, so that a lost answer is
-/// looked up in the history, but the put is not sent again.
+/// looked up in the history, but the put is not sent again; where the history does not show it, it
+/// may still come late, even after the key was put by others and deleted.
 ///
 /// `options` may set a lifetime, [`Lifetime::Permanent`] or [`Lifetime::Lease`], and nothing else.
 ///

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::connection::{Connection, ConnectionReporter, EndpointFailure};
 use crate::error::{Error, Outcome, Result};
+use crate::testing::held::Write;
 use crate::testing::operation::Operation;
 
 /// What the connection of a faulty store says it is connected to.
@@ -31,7 +32,15 @@ const ENDPOINT: &str = "the store behind the faults";
 #[derive(Clone)]
 pub struct Fault {
     error: Arc<dyn Fn() -> Error + Send + Sync>,
-    applied: bool,
+    fate: Fate,
+}
+
+/// What becomes of the operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Lost,
+    Applied,
+    Held,
 }
 
 impl Fault {
@@ -40,7 +49,7 @@ impl Fault {
     pub fn new(error: impl Fn() -> Error + Send + Sync + 'static) -> Self {
         Self {
             error: Arc::new(error),
-            applied: false,
+            fate: Fate::Lost,
         }
     }
 
@@ -66,14 +75,25 @@ impl Fault {
     /// The same failure, told after the operation was carried out.
     #[must_use]
     pub fn after_applying(mut self) -> Self {
-        self.applied = true;
+        self.fate = Fate::Applied;
         self
+    }
+
+    /// A write is held on its way: nobody can tell what becomes of it, and it is carried out once
+    /// [`Faulty::deliver_held`](crate::testing::Faulty::deliver_held) is called. Of all other
+    /// operations the request is lost.
+    #[must_use]
+    pub fn request_held() -> Self {
+        Self {
+            fate: Fate::Held,
+            ..Self::new(|| Error::unavailable("a fault held the request", Outcome::Unknown))
+        }
     }
 
     /// Whether the operation is carried out before it is told to have failed.
     #[must_use]
     pub fn is_applied(&self) -> bool {
-        self.applied
+        self.fate == Fate::Applied
     }
 
     /// The error to tell.
@@ -87,7 +107,8 @@ impl fmt::Debug for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fault")
             .field("error", &self.error())
-            .field("applied", &self.applied)
+            .field("applied", &self.is_applied())
+            .field("held", &(self.fate == Fate::Held))
             .finish()
     }
 }
@@ -119,6 +140,7 @@ pub struct FaultControl {
 struct Shared {
     state: watch::Sender<State>,
     faults: Mutex<VecDeque<Due>>,
+    held: Mutex<Vec<Write>>,
     calls: watch::Sender<[u64; Operation::COUNT]>,
     watches: AtomicUsize,
     connection: ConnectionReporter,
@@ -156,6 +178,7 @@ impl FaultControl {
             shared: Arc::new(Shared {
                 state: watch::Sender::new(State::default()),
                 faults: Mutex::new(VecDeque::new()),
+                held: Mutex::default(),
                 calls: watch::Sender::new([0; Operation::COUNT]),
                 watches: AtomicUsize::new(0),
                 connection: ConnectionReporter::connected_to(ENDPOINT),
@@ -194,7 +217,8 @@ impl FaultControl {
         self.shared.state.send_modify(|state| state.delay = by);
     }
 
-    /// Ends the cut, the hanging, the silence, the delay, and the faults that are still due.
+    /// Ends the cut, the hanging, the silence, the delay, and the faults that are still due. What is
+    /// held stays so.
     pub fn heal(&self) {
         self.shared.faults.lock().clear();
         self.shared.state.send_modify(|state| {
@@ -258,6 +282,30 @@ impl FaultControl {
         operation: Operation,
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
+        self.call_or_hold(operation, call, || {}).await
+    }
+
+    /// Carries out a write as the state of things has it, or holds it.
+    pub(super) async fn write<T>(
+        &self,
+        write: Write,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let hold = || self.shared.held.lock().push(write.clone());
+        self.call_or_hold(write.operation(), call, hold).await
+    }
+
+    /// Takes what is held, in the order in which it was sent.
+    pub(super) fn take_held(&self) -> Vec<Write> {
+        std::mem::take(&mut self.shared.held.lock())
+    }
+
+    async fn call_or_hold<T>(
+        &self,
+        operation: Operation,
+        call: impl Future<Output = Result<T>>,
+        hold: impl Fn(),
+    ) -> Result<T> {
         self.count(operation);
         let mut state = self.shared.state.subscribe();
         let delay = state.borrow().delay;
@@ -275,6 +323,9 @@ impl FaultControl {
         if let Some(fault) = &fault
             && !fault.is_applied()
         {
+            if fault.fate == Fate::Held {
+                hold();
+            }
             return Err(fault.error());
         }
         let reply = tokio::select! {
@@ -385,6 +436,7 @@ impl fmt::Debug for FaultControl {
         f.debug_struct("FaultControl")
             .field("state", &*self.shared.state.borrow())
             .field("due", &*self.shared.faults.lock())
+            .field("held", &self.shared.held.lock().len())
             .field("open_watches", &self.open_watches())
             .finish_non_exhaustive()
     }

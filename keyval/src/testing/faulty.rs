@@ -20,13 +20,15 @@ use crate::reply::{DeleteReply, Listing, PutReply, TxnReply};
 use crate::revision::Revision;
 use crate::store::{Maintenance, StoreStatus};
 use crate::testing::control::FaultControl;
+use crate::testing::held::Write;
 use crate::testing::operation::Operation;
 use crate::txn::Txn;
 use crate::watcher::{ChangeStream, Watcher};
 
 /// A store that fails, hangs, slows down or falls silent when its [`FaultControl`] says so.
 ///
-/// It reorders nothing and invents nothing: what it lets through is what the inner store said.
+/// It invents nothing, and reorders nothing but the writes that it was told to hold: what it lets
+/// through is what the inner store said.
 /// Clones share their faults. While it is cut off or hung, it can still be closed.
 ///
 /// # Examples
@@ -74,6 +76,40 @@ impl<S> Faulty<S> {
     #[must_use]
     pub fn into_inner(self) -> S {
         self.inner
+    }
+}
+
+impl<S: Broker> Faulty<S> {
+    /// Carries out every write that a fault has held, in the order in which they were sent and
+    /// whatever faults there are, and returns how many there were. What the store answers, nobody
+    /// waits for: a write that the store refuses by now counts, too.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, those that were not carried out yet are lost.
+    ///
+    /// # Examples
+    /// ```
+    /// use keyval::testing::{Fault, Faulty};
+    /// use keyval::{BrokerExt, Memory};
+    ///
+    /// # tokio_test::block_on(async {
+    /// let store = Faulty::new(Memory::new());
+    /// store.control().fail_next(1, Fault::request_held());
+    /// assert!(store.put("key", "early").await.unwrap_err().may_have_applied());
+    /// store.put("key", "late").await?;
+    ///
+    /// assert_eq!(store.deliver_held().await, 1);
+    /// assert_eq!(store.get("key").await?.unwrap().value, "early");
+    /// # Ok::<_, keyval::Error>(()) }).unwrap();
+    /// ```
+    pub async fn deliver_held(&self) -> usize {
+        let held = self.control.take_held();
+        let count = held.len();
+        for write in held {
+            // As for a caller that is long gone.
+            drop(write.deliver(&self.inner).await);
+        }
+        count
     }
 }
 
@@ -127,18 +163,21 @@ impl<S: Broker> Broker for Faulty<S> {
     }
 
     async fn put_opts(&self, key: &Key, value: Bytes, options: PutOptions) -> Result<PutReply> {
+        let write = Write::Put(key.clone(), value.clone(), options.clone());
         let call = self.inner.put_opts(key, value, options);
-        self.control.call(Operation::Put, call).await
+        self.control.write(write, call).await
     }
 
     async fn delete_opts(&self, range: &KeyRange, options: DeleteOptions) -> Result<DeleteReply> {
+        let write = Write::Delete(range.clone(), options);
         let call = self.inner.delete_opts(range, options);
-        self.control.call(Operation::Delete, call).await
+        self.control.write(write, call).await
     }
 
     async fn commit(&self, txn: Txn) -> Result<TxnReply> {
+        let write = Write::Commit(txn.clone());
         let call = self.inner.commit(txn);
-        self.control.call(Operation::Commit, call).await
+        self.control.write(write, call).await
     }
 }
 

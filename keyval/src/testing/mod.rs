@@ -6,6 +6,7 @@
 pub mod conformance;
 mod control;
 mod faulty;
+mod held;
 pub mod history;
 mod operation;
 

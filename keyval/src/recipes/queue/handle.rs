@@ -11,6 +11,7 @@ use crate::lease_id::LeaseId;
 use crate::options::{ListOptions, PutOptions};
 use crate::range::{KeyRange, Prefix};
 use crate::recipes::claim::Claim;
+use crate::recipes::queue::clear::clear_in_background;
 use crate::recipes::queue::members::{self, View};
 use crate::recipes::queue::place::{Place, look};
 use crate::recipes::queue::spot::{Spot, while_alive};
@@ -174,32 +175,24 @@ struct Entrance {
 
 impl Entrance {
     async fn pass(self) -> Result<Entered> {
-        let mut in_doubt = false;
-        let reply = self.commit(&mut in_doubt).await;
-        match reply.and_then(|reply| self.read(reply)) {
-            Ok((created, view, found)) => {
-                let place = Place::new(self.spot, created, self.prefix, view);
-                Ok(Entered { place, found })
-            }
-            Err(error) => {
-                if in_doubt {
-                    // Of no use to the caller, who is told why; the key goes with its lease at last.
-                    drop(self.spot.remove(None).await);
-                }
-                Err(error)
-            }
-        }
+        let reply = self.commit().await?;
+        let (created, view, found) = self.read(reply)?;
+        let place = Place::new(self.spot, created, self.prefix, view);
+        Ok(Entered { place, found })
     }
 
-    /// Commits until there is an answer. To ask again is harmless: who finds the key there has put
-    /// it before, since nobody else in this session does.
-    async fn commit(&self, in_doubt: &mut bool) -> Result<TxnReply> {
+    /// Commits until there is an answer. Who finds the key there has put it before, since nobody else
+    /// in this session does. What was asked for without an answer may still be carried out at any
+    /// time, also after all is over: whatever comes of it that nobody owns is cleared away.
+    async fn commit(&self) -> Result<TxnReply> {
         let mut backoff = BackoffPolicy::default().start();
         let commit = async {
             loop {
                 match self.spot.store().commit(self.txn.clone()).await {
                     Err(error) => {
-                        *in_doubt |= error.may_have_applied();
+                        if error.may_have_applied() {
+                            clear_in_background(&self.spot);
+                        }
                         if !error.is_retryable() {
                             return Err(error);
                         }

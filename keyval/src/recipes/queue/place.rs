@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::StreamExt;
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use crate::backoff::BackoffPolicy;
@@ -32,6 +33,8 @@ pub(in crate::recipes) struct Place {
     /// Taken only when the place is given up.
     spot: Option<Spot>,
     created: Revision,
+    /// When the key was put last, as far as we know.
+    modified: Mutex<Revision>,
     prefix: Prefix,
     /// What was seen on entering, until it is used.
     seen: Option<View>,
@@ -45,9 +48,11 @@ impl Place {
         prefix: Prefix,
         seen: View,
     ) -> Self {
+        spot.claim().owns(created);
         Self {
             spot: Some(spot),
             created,
+            modified: Mutex::new(created),
             prefix,
             seen: Some(seen),
         }
@@ -66,6 +71,21 @@ impl Place {
     /// What holds for as long as nobody else can have this place.
     pub(in crate::recipes) fn guard(&self) -> Compare {
         Compare::created(self.spot().key(), self.created)
+    }
+
+    /// When the key was put last, as far as we know.
+    pub(in crate::recipes) fn modified(&self) -> Revision {
+        *self.modified.lock()
+    }
+
+    /// Notes that the key was put at this revision.
+    pub(in crate::recipes) fn saw(&self, modified: Revision) {
+        *self.modified.lock() = modified;
+    }
+
+    /// Whether this is the place's own entry.
+    pub(in crate::recipes) fn is(&self, entry: &Entry) -> bool {
+        is(entry, self.created)
     }
 
     /// Whether nobody is ahead, as far as was seen last.
@@ -119,7 +139,7 @@ impl Place {
     /// # Cancel safety
     /// If the future is dropped, the place is given up in the background.
     pub(in crate::recipes) async fn leave(mut self) -> Result<bool> {
-        let left = self.spot().remove(Some(self.created)).await;
+        let left = self.spot().remove(self.created).await;
         if left.is_ok() {
             self.spot = None;
         }
@@ -159,7 +179,7 @@ impl Drop for Place {
             let (session, created) = (spot.session().clone(), self.created);
             // If it fails there is nobody to tell: the key goes with its lease.
             drop(session.in_background(async move {
-                drop(spot.remove(Some(created)).await);
+                drop(spot.remove(created).await);
             }));
         }
     }

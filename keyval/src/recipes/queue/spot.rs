@@ -11,7 +11,7 @@ use crate::recipes::claim::Claim;
 use crate::recipes::session::Session;
 use crate::revision::Revision;
 use crate::store::Store;
-use crate::txn::{Compare, Op, Relation, Target, Txn};
+use crate::txn::{Compare, Op, Txn};
 
 /// A session's own key in a queue; nobody else in the session uses it meanwhile.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(in crate::recipes) struct Spot {
     session: Session,
     lease: LeaseId,
     key: Key,
-    _claim: Claim,
+    claim: Claim,
 }
 
 impl Spot {
@@ -33,7 +33,7 @@ impl Spot {
             session,
             lease,
             key,
-            _claim: claim,
+            claim,
         }
     }
 
@@ -53,6 +53,10 @@ impl Spot {
         &self.key
     }
 
+    pub(in crate::recipes) fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
     /// Does something for as long as the lease lives.
     pub(in crate::recipes) async fn while_alive<T>(
         &self,
@@ -61,35 +65,39 @@ impl Spot {
         while_alive(&self.session, self.lease, work).await
     }
 
-    /// Removes the key that came to be at this revision, or, where that is not known, the one that
-    /// lives by our lease; returns whether it was there until now.
-    ///
-    /// To repeat this is harmless: what comes to stand there later came to be later. So it goes on
-    /// through outages until it is done, or the lease is lost and with it the key.
-    pub(in crate::recipes) async fn remove(&self, created: Option<Revision>) -> Result<bool> {
-        let ours = match created {
-            Some(created) => Compare::created(&self.key, created),
-            None => Compare::new(&self.key, Relation::Equal, Target::Lease(Some(self.lease))),
-        };
-        let txn = Txn::new().when(ours).then(Op::delete(&self.key));
-        let mut backoff = BackoffPolicy::default().start();
-        // What was removed by a try without an answer was there until then.
-        let mut in_doubt = false;
-        let removed = self.while_alive(async {
-            loop {
-                match self.store().commit(txn.clone()).await {
-                    Ok(reply) => return Ok(reply.succeeded || in_doubt),
-                    Err(error) if error.is_retryable() => {
-                        in_doubt |= error.may_have_applied();
-                        tokio::time::sleep(backoff.next_wait()).await;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        });
+    /// Removes the key that came to be at this revision, and returns whether it was there until now;
+    /// goes on until it is done, or the lease is lost and with it the key.
+    pub(in crate::recipes) async fn remove(&self, created: Revision) -> Result<bool> {
+        let removed = self.while_alive(remove(self.store(), &self.key, created));
         match removed.await {
             Err(Error::LeaseLost { .. }) => Ok(false),
             removed => removed,
+        }
+    }
+}
+
+/// Removes the key that came to be at this revision, through outages, and returns whether it was there
+/// until now.
+///
+/// To repeat this is harmless, however late it comes: what stands there later came to be later.
+pub(in crate::recipes) async fn remove(
+    store: &Arc<dyn Store>,
+    key: &Key,
+    created: Revision,
+) -> Result<bool> {
+    let ours = Compare::created(key, created);
+    let txn = Txn::new().when(ours).then(Op::delete(key));
+    let mut backoff = BackoffPolicy::default().start();
+    // What was removed by a try without an answer was there until then.
+    let mut in_doubt = false;
+    loop {
+        match store.commit(txn.clone()).await {
+            Ok(reply) => return Ok(reply.succeeded || in_doubt),
+            Err(error) if error.is_retryable() => {
+                in_doubt |= error.may_have_applied();
+                tokio::time::sleep(backoff.next_wait()).await;
+            }
+            Err(error) => return Err(error),
         }
     }
 }

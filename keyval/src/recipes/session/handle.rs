@@ -16,6 +16,7 @@ use crate::lease::LeaseGrant;
 use crate::lease_id::LeaseId;
 use crate::recipes::claim::Claims;
 use crate::recipes::keeper::{KeeperTask, LeaseKeeper};
+use crate::recipes::session::away::keep_away;
 use crate::recipes::session::driver::drive;
 use crate::recipes::session::options::SessionOptions;
 use crate::recipes::session::shared::Shared;
@@ -225,7 +226,8 @@ impl Session {
     /// # Errors
     /// [`Error::LeaseLost`] while the session has no lease: wait for [`SessionState::Renewed`]. Those of
     /// [`Broker::put_opts`](crate::Broker::put_opts). A put that failed is not put again after a loss; if
-    /// it may have been applied, the key goes with the lease.
+    /// it may have been applied, the key goes with the lease, and as any put it can come late: even
+    /// over a later one of the same key. [`remove`](Self::remove) leaves nothing of it behind.
     ///
     /// # Cancel safety
     /// If the future is dropped, the put may have been applied; it goes with the lease.
@@ -242,6 +244,10 @@ impl Session {
     /// Deletes a key that was put by [`put`](Self::put), and does not put it again; says whether it was
     /// there. What somebody else put there meanwhile stays.
     ///
+    /// If an earlier put of the key had no answer, it may be carried out even after the removal. Then,
+    /// for as long as its lease lives and the key is not put again, a watch looks out for the key, and
+    /// what comes to stand there with that lease is deleted, too.
+    ///
     /// # Errors
     /// Those of reading and deleting. The key is not put again even then, and goes with the lease.
     ///
@@ -250,7 +256,11 @@ impl Session {
     pub async fn remove(&self, key: impl Into<Key>) -> Result<bool> {
         let key = key.into();
         let mut keys = self.shared.keys.lock().await;
-        keys.remove(&*self.shared.store, key).await
+        if let Some(doubtful) = keys.forget(&key) {
+            // It fails only if the session is closed, and the key gone with its lease.
+            drop(self.in_background(keep_away(Arc::clone(&self.shared), doubtful)));
+        }
+        keys.delete(&*self.shared.store, key).await
     }
 
     /// Ends the session, for all its clones: revokes its lease, so that its keys go at once, and waits for

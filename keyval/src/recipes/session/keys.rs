@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use crate::broker::BrokerExt;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::lease_id::LeaseId;
 use crate::options::{Condition, PutOptions};
@@ -19,6 +20,19 @@ pub(super) struct Keys {
     count: u64,
     /// The leases of this session with which its keys may stand in the store.
     leases: Vec<LeaseId>,
+    /// The keys of which a put had no answer, with its lease: they may come to be as long as that lives.
+    in_doubt: HashMap<Key, LeaseId>,
+    /// Those of them that were removed since; dropped, it ends who keeps them away.
+    kept_away: HashMap<Key, oneshot::Sender<()>>,
+}
+
+/// A key that was removed and may come to be all the same.
+#[derive(Debug)]
+pub(super) struct Doubtful {
+    pub(super) key: Key,
+    pub(super) lease: LeaseId,
+    /// Ends once the key is put again.
+    pub(super) wanted: oneshot::Receiver<()>,
 }
 
 struct Kept {
@@ -40,6 +54,8 @@ impl Keys {
             kept: HashMap::new(),
             count: 0,
             leases: vec![lease],
+            in_doubt: HashMap::new(),
+            kept_away: HashMap::new(),
         }
     }
 
@@ -51,17 +67,36 @@ impl Keys {
         key: Key,
         value: Bytes,
     ) -> Result<Revision> {
+        self.kept_away.remove(&key);
         let options = PutOptions::default().with_lease(lease);
-        let reply = store.put_opts(&key, value.clone(), options).await?;
+        let put = store.put_opts(&key, value.clone(), options);
+        let reply = self.send(&key, lease, put).await?;
         let number = self.kept.get(&key).map_or(self.count, |kept| kept.number);
         self.count += 1;
         self.kept.insert(key, Kept { number, value });
         Ok(reply.revision)
     }
 
-    /// Forgets a key, and deletes it if it is still of this session; says whether it was.
-    pub(super) async fn remove(&mut self, store: &dyn Store, key: Key) -> Result<bool> {
-        self.kept.remove(&key);
+    /// Forgets a key, so that it is not put again; says if it may come to be all the same, and nobody
+    /// keeps it away yet.
+    pub(super) fn forget(&mut self, key: &Key) -> Option<Doubtful> {
+        self.kept.remove(key);
+        let lease = *self.in_doubt.get(key)?;
+        if self
+            .kept_away
+            .get(key)
+            .is_some_and(|kept| !kept.is_closed())
+        {
+            return None;
+        }
+        let (keep, wanted) = oneshot::channel();
+        self.kept_away.insert(key.clone(), keep);
+        let key = key.clone();
+        Some(Doubtful { key, lease, wanted })
+    }
+
+    /// Deletes a key if it is still of this session; says whether it was.
+    pub(super) async fn delete(&self, store: &dyn Store, key: Key) -> Result<bool> {
         match store.get(&key).await? {
             Some(entry) if self.is_ours(entry.lease) => {
                 store
@@ -89,6 +124,8 @@ impl Keys {
     /// Notes that every key stands with this lease now.
     pub(super) fn are_with(&mut self, lease: LeaseId) {
         self.leases = vec![lease];
+        self.in_doubt.retain(|_, of| *of == lease);
+        self.kept_away.retain(|_, kept| !kept.is_closed());
     }
 
     /// Puts a key again with a new lease, unless somebody else has put it meanwhile: then it is
@@ -104,10 +141,12 @@ impl Keys {
             // It was removed meanwhile.
             return Ok(true);
         };
+        let value = value.clone();
         let mut condition = Condition::Absent;
         loop {
             let options = PutOptions::default().with_lease(lease).only_if(condition);
-            let reply = store.put_opts(key, value.clone(), options).await?;
+            let put = store.put_opts(key, value.clone(), options);
+            let reply = self.send(key, lease, put).await?;
             if reply.written {
                 return Ok(true);
             }
@@ -123,6 +162,24 @@ impl Keys {
                 }
             };
         }
+    }
+
+    /// Sends a put, and remembers if nobody knows what becomes of it.
+    async fn send<T>(
+        &mut self,
+        key: &Key,
+        lease: LeaseId,
+        put: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        // Before the answer, which never comes if this future is dropped.
+        let before = self.in_doubt.insert(key.clone(), lease);
+        let answer = put.await;
+        let known = !answer.as_ref().is_err_and(Error::may_have_applied);
+        // An answer to this put says nothing of those before.
+        if known && before != Some(lease) {
+            self.in_doubt.remove(key);
+        }
+        answer
     }
 
     fn is_ours(&self, lease: Option<LeaseId>) -> bool {

@@ -1,5 +1,6 @@
 //! A lease that is kept alive, with the keys that live and come back with it.
 
+mod away;
 mod driver;
 mod handle;
 mod keys;

@@ -21,7 +21,8 @@ pub struct SessionOptions {
     pub backoff: BackoffPolicy,
     /// The most that [`close`](crate::recipes::Session::close) waits for the store; 5 s by default.
     pub close_timeout: Duration,
-    /// The task that does the work; one for this session alone by default.
+    /// The task that does the work; one for this session alone by default, as nothing else that it
+    /// could share outlives it. Give one to all sessions of a program that opens many.
     pub keeper: Option<LeaseKeeper>,
 }
 

@@ -7,10 +7,12 @@ use futures::StreamExt;
 use crate::broker::BrokerExt;
 use crate::error::Result;
 use crate::lease::Leases;
-use crate::options::PutOptions;
+use crate::options::{PutOptions, WatchOptions};
+use crate::range::KeyRange;
 use crate::recipes::{Election, Leader, Leaders, Leadership, Loss};
-use crate::testing::conformance::lock::{has_queues, session, until_queued};
+use crate::testing::conformance::lock::{faulty_session, has_queues, session, until_queued};
 use crate::testing::conformance::subject::Subject;
+use crate::testing::{Fault, Operation};
 
 async fn election(s: &Subject) -> Result<Election> {
     Ok(Election::new(&session(s).await?, s.key("election")))
@@ -224,6 +226,56 @@ pub async fn a_leadership_is_resumed_by_its_lease(s: &Subject) -> Result<()> {
     let leading = s.within("its turn", campaign).await.expect("no panic")?;
     let now = s.store().get(leading.key().clone()).await?;
     assert!(now.is_some_and(|entry| entry.value == "anew"));
+    leading.resign().await?;
+    Ok(())
+}
+
+/// A candidate that the store takes in only after it resigned is withdrawn: the others lead.
+pub async fn a_candidate_that_comes_late_is_withdrawn(s: &Subject) -> Result<()> {
+    if !has_queues(s).await {
+        return Ok(());
+    }
+    let (store, session) = faulty_session(s).await?;
+    let election = Election::new(&session, s.key("election"));
+    let control = store.control();
+    control.fail_next_of(Operation::Commit, 1, Fault::request_held());
+    let leading = campaign(s, &election, "late").await?;
+    assert!(leading.resign().await?);
+
+    let all = KeyRange::prefix(s.key("election/"));
+    let mut events = s.watch_opts(&all, WatchOptions::default()).await?;
+    assert_eq!(store.deliver_held().await, 1);
+    let late = format!("put election/{}=late", session.lease());
+    assert_eq!(s.told(&events.next().await?), [late]);
+    let standing = self::election(s).await?;
+    let leading = campaign(s, &standing, "next").await?;
+    let seen = election.leader().await?.expect("one leads");
+    assert_eq!((seen.value, seen.token), ("next".into(), leading.token()));
+    leading.resign().await?;
+    until_queued(s, "election", 0).await?;
+    assert!(session.is_alive(), "it was not the end of its lease");
+    Ok(())
+}
+
+/// What a leader proclaimed without an answer, and the store takes in late, overwrites nothing that
+/// the leader proclaimed since.
+pub async fn a_value_that_comes_late_overwrites_none(s: &Subject) -> Result<()> {
+    if !has_queues(s).await {
+        return Ok(());
+    }
+    let (store, session) = faulty_session(s).await?;
+    let election = Election::new(&session, s.key("election"));
+    let leading = campaign(s, &election, "first").await?;
+    let control = store.control();
+    for fault in [Fault::request_held(), Fault::answer_lost()] {
+        control.fail_next_of(Operation::Commit, 1, fault);
+        let error = leading.proclaim("early").await.expect_err("no answer");
+        assert!(error.may_have_applied(), "{error:?}");
+    }
+    assert!(leading.proclaim("last").await?);
+    assert_eq!(store.deliver_held().await, 1);
+    let seen = election.leader().await?.expect("one leads");
+    assert_eq!((seen.value, seen.token), ("last".into(), leading.token()));
     leading.resign().await?;
     Ok(())
 }

@@ -12,8 +12,10 @@ use crate::lease::Leases;
 use crate::options::{ListOptions, PutOptions, WatchOptions};
 use crate::range::KeyRange;
 use crate::recipes::{Lock, LockGuard, Loss, Session};
+use crate::store::Store;
 use crate::testing::conformance::gate::{has_leases, has_transactions, has_watches_from};
 use crate::testing::conformance::subject::{Subject, refused_as_invalid};
+use crate::testing::{Fault, Faulty, Operation};
 use crate::txn::{Op, Txn};
 
 /// Longer than any promise takes.
@@ -367,5 +369,39 @@ pub async fn a_lock_without_a_name_is_refused(s: &Subject) -> Result<()> {
     let lock = Lock::new(&session(s).await?, "");
     refused_as_invalid(lock.acquire().await);
     refused_as_invalid(lock.try_acquire().await);
+    Ok(())
+}
+
+/// The store with faults in front of it, and a session through them; others see the store itself.
+pub(crate) async fn faulty_session(s: &Subject) -> Result<(Faulty<Arc<dyn Store>>, Session)> {
+    let store = Faulty::new(Arc::clone(s.store()));
+    let session = Session::open(store.clone(), TTL).await?;
+    Ok((store, session))
+}
+
+/// An entrance that the store carries out only after the lock was released holds nobody up: neither
+/// others nor the session that asked for it.
+pub async fn an_entrance_that_comes_late_holds_nobody_up(s: &Subject) -> Result<()> {
+    if !has_queues(s).await {
+        return Ok(());
+    }
+    let (store, session) = faulty_session(s).await?;
+    let (one, other) = (Lock::new(&session, s.key("lock")), lock(s, "lock").await?);
+    let control = store.control();
+    control.fail_next_of(Operation::Commit, 1, Fault::request_held());
+    let held = acquire(s, &one).await?;
+    let key = KeyRange::key(held.key());
+    let mut events = s.watch_opts(&key, WatchOptions::default()).await?;
+    assert!(held.release().await?, "it was held until now");
+    let place = format!("lock/{}", session.lease());
+    let deleted = format!("delete {place}");
+    assert_eq!(s.told(&events.next().await?), [&*deleted]);
+
+    assert_eq!(store.deliver_held().await, 1);
+    assert_eq!(s.told(&events.next().await?), [format!("put {place}=")]);
+    acquire(s, &other).await?.release().await?;
+    assert_eq!(s.told(&events.next().await?), [deleted]);
+    assert!(session.is_alive(), "it was not the end of its lease");
+    acquire(s, &one).await?.release().await?;
     Ok(())
 }

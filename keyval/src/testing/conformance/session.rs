@@ -6,10 +6,12 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::lease::Leases;
 use crate::lease_id::LeaseId;
-use crate::options::PutOptions;
+use crate::options::{PutOptions, WatchOptions};
+use crate::range::KeyRange;
 use crate::recipes::{LeaseKeeper, LossCause, Session, SessionOptions, SessionState};
 use crate::testing::conformance::gate::{has_leases, has_watches};
 use crate::testing::conformance::subject::Subject;
+use crate::testing::{Fault, Faulty, Operation};
 
 /// Short enough that a renewal, and so a loss, is not waited for long; real seconds on most stores.
 const TTL: Duration = Duration::from_secs(3);
@@ -270,6 +272,29 @@ pub async fn a_key_that_somebody_else_put_is_not_removed(s: &Subject) -> Result<
     session.close().await?;
     assert_eq!(s.names().await?, ["key"]);
     Ok(())
+}
+
+/// A key that was removed does not stay where the store carries out an earlier put of it only then.
+pub async fn a_removed_key_does_not_come_back_late(s: &Subject) -> Result<()> {
+    if !has_leases(s).await || !has_watches(s).await || !s.capabilities().txn {
+        return Ok(());
+    }
+    let store = Faulty::new(Arc::clone(s.store()));
+    let session = Session::open(store.clone(), TTL).await?;
+    put(s, &session, "goes", "x").await?;
+    put(s, &session, "stays", "x").await?;
+    let control = store.control();
+    control.fail_next_of(Operation::Put, 1, Fault::request_held());
+    renew(s, &session).await?;
+    assert!(session.remove(s.key("goes")).await?);
+
+    let key = KeyRange::key(s.key("goes"));
+    let mut events = s.watch_opts(&key, WatchOptions::default()).await?;
+    assert_eq!(store.deliver_held().await, 1);
+    assert_eq!(s.told(&events.next().await?), ["put goes=x"]);
+    assert_eq!(s.told(&events.next().await?), ["delete goes"]);
+    assert_eq!(s.names().await?, ["stays"]);
+    session.close().await
 }
 
 /// Sessions that share a keeper end and lose their leases each by itself.

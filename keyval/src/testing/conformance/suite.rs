@@ -267,6 +267,7 @@ macro_rules! for_each_promise {
                 what_others_put_meanwhile_is_not_overwritten
                 a_removed_key_does_not_come_back
                 a_key_that_somebody_else_put_is_not_removed
+                a_removed_key_does_not_come_back_late
                 sessions_of_one_keeper_are_independent
             }
             lock {
@@ -287,6 +288,7 @@ macro_rules! for_each_promise {
                 names_that_begin_alike_are_different_locks
                 one_who_waits_without_a_lease_is_told
                 a_lock_without_a_name_is_refused
+                an_entrance_that_comes_late_holds_nobody_up
             }
             election {
                 one_leads_and_is_seen
@@ -298,6 +300,8 @@ macro_rules! for_each_promise {
                 observers_see_every_leader_in_order
                 a_candidate_that_is_dropped_is_withdrawn
                 a_leadership_is_resumed_by_its_lease
+                a_candidate_that_comes_late_is_withdrawn
+                a_value_that_comes_late_overwrites_none
             }
             scope {
                 keys_go_in_short_and_come_out_short
