@@ -6,6 +6,7 @@ mod attempts;
 mod carrier;
 mod channel;
 mod client;
+mod deadline;
 mod dial;
 mod endpoint;
 mod health;
@@ -16,6 +17,7 @@ mod opener;
 mod pool;
 #[cfg(feature = "srv")]
 mod srv;
+mod start;
 mod sync;
 mod whole;
 mod wire;
