@@ -330,6 +330,11 @@ pub(crate) fn is_busy(error: &etcd_client::Error) -> bool {
     kind_of(error) == Kind::Busy
 }
 
+/// Whether the server does not know a lease.
+pub(crate) fn lease_lost(error: &etcd_client::Error) -> bool {
+    kind_of(error) == Kind::LeaseLost
+}
+
 /// Whether a grant failed only because this very lease is there already.
 pub(crate) fn lease_exists(error: &etcd_client::Error) -> bool {
     kind_of(error) == Kind::LeaseExists

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use keyval::{BrokerExt, Outcome};
+use keyval::{Broker, BrokerExt, Key, Op, Outcome, PutOptions, Txn};
 use keyval_etcd::{EtcdConfig, EtcdStore};
 use keyval_tests::fake::{FakeEtcd, PASSWORD, Plight, USER};
 
@@ -115,4 +115,20 @@ async fn a_timeout_names_the_key_and_the_endpoint() {
         told.contains("some/key") && told.contains(endpoint),
         "{told}"
     );
+}
+
+#[tokio::test]
+async fn a_put_for_which_no_lease_was_granted_was_not_applied() {
+    let server = FakeEtcd::new(VERSION);
+    let config = cluster(std::slice::from_ref(&server)).await;
+    let store = EtcdStore::connect(&config).await.unwrap();
+    server.suffers(Plight::Stalled);
+    let options = PutOptions::default().with_ttl(Duration::from_secs(60));
+    let key = Key::from("a");
+    let put = store.put_opts(&key, "1".into(), options.clone()).await;
+    let txn = Txn::new().then(Op::Put(key, "1".into(), options));
+    for error in [put.unwrap_err(), store.commit(txn).await.unwrap_err()] {
+        assert_eq!(error.kind(), "timeout", "{error}");
+        assert_eq!(error.outcome(), Outcome::NotApplied, "{error}");
+    }
 }
