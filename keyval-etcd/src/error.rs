@@ -194,6 +194,9 @@ const TEXTS: &[(&str, Kind)] = &[
     ("Service was not ready", Kind::NotSent),
 ];
 
+/// What the transport on our side says of an answer that is larger than it was told to take.
+const ANSWER_TOO_LARGE: &str = "decoded message length too large";
+
 fn kind_of_text(text: &str) -> Option<Kind> {
     TEXTS
         .iter()
@@ -333,6 +336,12 @@ pub(crate) fn is_busy(error: &etcd_client::Error) -> bool {
 /// Whether the server does not know a lease.
 pub(crate) fn lease_lost(error: &etcd_client::Error) -> bool {
     kind_of(error) == Kind::LeaseLost
+}
+
+/// Whether the answer was larger than was to be taken; the request was a read.
+pub(crate) fn answer_too_large(error: &etcd_client::Error) -> bool {
+    matches!(error, etcd_client::Error::GRpcStatus(status)
+        if status.code() == Code::OutOfRange && status.message().contains(ANSWER_TOO_LARGE))
 }
 
 /// Whether a grant failed only because this very lease is there already.
