@@ -54,7 +54,7 @@ impl Broker for EtcdStore {
             return Err(Error::TooLarge { size, limit });
         }
         let granted = match options.lifetime {
-            Lifetime::Ttl(ttl) => Some(Box::pin(lease::grant(&self.client, ttl)).await?.id),
+            Lifetime::Ttl(ttl) => Some(Box::pin(lease::grant_for_put(&self.client, ttl)).await?),
             _ => None,
         };
         let named = match options.lifetime {
@@ -125,7 +125,10 @@ impl EtcdStore {
                 prev: found.entries.pop(),
                 lease: None,
             }),
-            _ => Err(convert::malformed("neither a put nor a read")),
+            _ => Err(convert::malformed_after(
+                Outcome::Unknown,
+                "neither a put nor a read",
+            )),
         }
     }
 

@@ -124,9 +124,14 @@ pub(crate) fn change(event: PbEvent) -> Result<(Revision, Change)> {
     Ok((at, change))
 }
 
-/// An error for an answer that makes no sense.
+/// An error for an answer to a read that makes no sense.
 pub(crate) fn malformed(what: impl std::fmt::Display) -> Error {
-    Error::backend(format!("etcd answered with {what}"), Outcome::Unknown)
+    malformed_after(Outcome::NotApplied, what)
+}
+
+/// An error for an answer that makes no sense, and what became of what was asked.
+pub(crate) fn malformed_after(outcome: Outcome, what: impl std::fmt::Display) -> Error {
+    Error::backend(format!("etcd answered with {what}"), outcome)
 }
 
 /// The options of a read of this range, but for limit and revision, which pages set.

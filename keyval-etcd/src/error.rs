@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::proto::PbWatchResponse;
@@ -193,6 +194,9 @@ const TEXTS: &[(&str, Kind)] = &[
     ("Service was not ready", Kind::NotSent),
 ];
 
+/// What the transport on our side says of an answer that is larger than it was told to take.
+const ANSWER_TOO_LARGE: &str = "decoded message length too large";
+
 fn kind_of_text(text: &str) -> Option<Kind> {
     TEXTS
         .iter()
@@ -245,18 +249,35 @@ fn kind_of(error: &etcd_client::Error) -> Kind {
     }
 }
 
-/// Whether there was no connection, or the transport gave a request back that it had not taken from
+/// Whether there was no connection, no login, or the transport gave a request back that it had not taken from
 /// its queue. The code does not say so: a server that resets a stream may have carried the request out,
 /// and has the same code.
 fn never_left(error: &(dyn StdError + 'static)) -> bool {
     let given_back = error.downcast_ref::<hyper::Error>();
-    error.is::<ConnectError>() || given_back.is_some_and(hyper::Error::is_canceled)
+    error.is::<ConnectError>()
+        || error.is::<NotLoggedIn>()
+        || given_back.is_some_and(hyper::Error::is_canceled)
 }
 
 fn chain<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// A login that brought no token: the request that it was made for, refused before for its token, was
+/// not sent again.
+#[derive(Debug, thiserror::Error)]
+#[error("the login failed")]
+struct NotLoggedIn;
+
+/// The failure of a request whose token was refused, and of the login that was to bring another.
+pub(crate) fn not_logged_in(cause: &str) -> etcd_client::Error {
+    let mut status = Status::unavailable(format!(
+        "its token was refused, and the login failed: {cause}"
+    ));
+    status.set_source(Arc::new(NotLoggedIn));
+    etcd_client::Error::GRpcStatus(status)
 }
 
 /// Whether the request certainly was not sent.
@@ -305,6 +326,22 @@ pub(crate) fn allows_another(call: &Call<'_>, error: &etcd_client::Error) -> boo
 /// Whether there was no answer, or only that there would be none.
 pub(crate) fn is_lost(error: &etcd_client::Error) -> bool {
     matches!(kind_of(error), Kind::NotSent | Kind::Unanswered)
+}
+
+/// Whether the server cannot serve now, as for want of a leader, and did not.
+pub(crate) fn is_busy(error: &etcd_client::Error) -> bool {
+    kind_of(error) == Kind::Busy
+}
+
+/// Whether the server does not know a lease.
+pub(crate) fn lease_lost(error: &etcd_client::Error) -> bool {
+    kind_of(error) == Kind::LeaseLost
+}
+
+/// Whether the answer was larger than was to be taken; the request was a read.
+pub(crate) fn answer_too_large(error: &etcd_client::Error) -> bool {
+    matches!(error, etcd_client::Error::GRpcStatus(status)
+        if status.code() == Code::OutOfRange && status.message().contains(ANSWER_TOO_LARGE))
 }
 
 /// Whether a grant failed only because this very lease is there already.

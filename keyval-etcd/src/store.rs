@@ -165,7 +165,7 @@ impl EtcdStore {
     /// It is told as it happens, also where nothing is called: a server that is killed is seen at
     /// once, one that falls silent within 15 s, or sooner by the calls that it does not answer.
     /// While there is no connection, one task tries to connect again, at first after 50 ms at
-    /// most, then ever less often, up to every 5 s.
+    /// most, then ever less often, but once a second at least.
     ///
     /// # Examples
     /// ```no_run

@@ -1,14 +1,17 @@
 //! Transactions: checked here, carried out whole by etcd.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use etcd_client::proto::{PbResponseOp, PbTxnOpResponse};
 use etcd_client::{Txn as EtcdTxn, TxnOp};
 use keyval::{
-    Capabilities, LeaseId, Lifetime, Op, OpReply, Outcome, Result, Revision, Txn, TxnReply,
+    Capabilities, Error, LeaseId, Lifetime, Op, OpReply, Outcome, Result, Revision, Txn, TxnReply,
 };
 
 use crate::connection::Client;
 use crate::convert;
-use crate::error::Call;
+use crate::error::{self, Call};
 use crate::lease;
 
 /// The leases granted for the operations of one branch: one entry per operation.
@@ -49,8 +52,8 @@ async fn grant_ttls(client: &Client, ops: &[Op]) -> Result<Granted> {
         if let Op::Put(_, _, options) = op
             && let Lifetime::Ttl(ttl) = options.lifetime
         {
-            match lease::grant(client, ttl).await {
-                Ok(lease) => granted[at] = Some(lease.id),
+            match lease::grant_for_put(client, ttl).await {
+                Ok(lease) => granted[at] = Some(lease),
                 Err(error) => {
                     lease::give_back(client, granted.into_iter().flatten()).await;
                     return Err(error);
@@ -74,19 +77,35 @@ async fn send(
     } else {
         Call::write("commit", &subject)
     };
+    let leases = named_leases(txn, then, otherwise);
     let call = call
         .at(oldest_read(txn))
-        .of_lease(first_lease(txn))
+        .of_lease(leases.first().copied().filter(|_| leases.len() == 1))
         .of_size(txn.size(), limits.max_request_bytes.unwrap_or(usize::MAX))
         .of_count(longest(txn), limits.max_txn_ops.unwrap_or(usize::MAX));
-    let reply = client
-        .call(call, |node| {
-            let mut kv = node.kv.clone();
-            let wire = wire_txn(txn, then, otherwise);
-            async move { kv.txn(wire).await }
-        })
-        .await?
-        .0;
+    let lost = AtomicBool::new(false);
+    let sent = client.call(call, |node| {
+        let mut kv = node.kv.clone();
+        let wire = wire_txn(txn, then, otherwise);
+        let lost = &lost;
+        async move {
+            let sent = kv.txn(wire).await;
+            if let Err(failure) = &sent {
+                lost.store(error::lease_lost(failure), Ordering::Relaxed);
+            }
+            sent
+        }
+    });
+    let reply = match sent.await {
+        Ok(reply) => reply.0,
+        Err(failed) if lost.into_inner() && leases.len() > 1 => {
+            return Err(match lease::first_lost(client, &leases).await {
+                Some(lease) => Error::LeaseLost { lease },
+                None => failed,
+            });
+        }
+        Err(failed) => return Err(failed),
+    };
     let revision = convert::header_revision(reply.header.as_ref());
     let (ops, granted) = if reply.succeeded {
         (&txn.then, then)
@@ -94,17 +113,19 @@ async fn send(
         (&txn.otherwise, otherwise)
     };
     if reply.responses.len() != ops.len() {
-        return Err(convert::malformed(format_args!(
-            "{} replies to {} operations",
-            reply.responses.len(),
-            ops.len()
-        )));
+        let replies = reply.responses.len();
+        let told = format_args!("{replies} replies to {} operations", ops.len());
+        return Err(convert::malformed_after(call.unanswered(), told));
     }
     let replies = reply
         .responses
         .into_iter()
         .zip(ops.iter().zip(granted))
-        .map(|(reply, (op, granted))| op_reply(reply, op, *granted, revision))
+        .map(|(reply, (op, granted))| {
+            op_reply(reply, op, *granted, revision).ok_or_else(|| {
+                convert::malformed_after(call.unanswered(), "a reply to another operation")
+            })
+        })
         .collect::<Result<_>>()?;
     Ok(TxnReply {
         revision,
@@ -137,18 +158,18 @@ fn op_reply(
     op: &Op,
     granted: Option<LeaseId>,
     revision: Revision,
-) -> Result<OpReply> {
+) -> Option<OpReply> {
     match (op, reply.response) {
-        (Op::Get(_, options), Some(PbTxnOpResponse::ResponseRange(reply))) => Ok(OpReply::Get(
+        (Op::Get(_, options), Some(PbTxnOpResponse::ResponseRange(reply))) => Some(OpReply::Get(
             convert::range_reply(reply, options.projection),
         )),
         (Op::Put(..), Some(PbTxnOpResponse::ResponsePut(reply))) => {
-            Ok(OpReply::Put(convert::put_reply(reply, revision, granted)))
+            Some(OpReply::Put(convert::put_reply(reply, revision, granted)))
         }
         (Op::Delete(..), Some(PbTxnOpResponse::ResponseDeleteRange(reply))) => {
-            Ok(OpReply::Delete(convert::delete_reply(reply, revision)))
+            Some(OpReply::Delete(convert::delete_reply(reply, revision)))
         }
-        _ => Err(convert::malformed("a reply to another operation")),
+        _ => None,
     }
 }
 
@@ -181,18 +202,23 @@ fn oldest_read(txn: &Txn) -> Option<Revision> {
         .min()
 }
 
-/// etcd does not say which lease it does not know; that of the first put is the best guess.
-fn first_lease(txn: &Txn) -> Option<LeaseId> {
-    txn.then
-        .iter()
-        .chain(&txn.otherwise)
-        .find_map(|op| match op {
-            Op::Put(_, _, options) => match options.lifetime {
-                Lifetime::Lease(lease) => Some(lease),
-                _ => None,
-            },
+/// The leases of its puts, each once. If there is more than one, etcd does not say which of them it
+/// does not know.
+fn named_leases(txn: &Txn, then: &Granted, otherwise: &Granted) -> Vec<LeaseId> {
+    let ops = txn.then.iter().chain(&txn.otherwise);
+    let named = ops.filter_map(|op| match op {
+        Op::Put(_, _, options) => match options.lifetime {
+            Lifetime::Lease(lease) => Some(lease),
             _ => None,
-        })
+        },
+        _ => None,
+    });
+    let granted = then.iter().chain(otherwise).flatten().copied();
+    named
+        .chain(granted)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
 }
 
 fn longest(txn: &Txn) -> usize {

@@ -54,7 +54,7 @@ pub enum Error {
         source: Option<BoxError>,
     },
     /// The operation did not end within its deadline.
-    #[error("{operation} did not end within {after:?}")]
+    #[error("{operation} did not end within {after:?}{}", detail_text(.message))]
     Timeout {
         /// The operation, by its method name.
         operation: &'static str,
@@ -62,6 +62,8 @@ pub enum Error {
         after: Duration,
         /// Whether a write can have been applied.
         outcome: Outcome,
+        /// What was asked of whom, as far as whoever set the deadline knows; empty if it does not.
+        message: String,
     },
     /// The history that was asked for has been compacted away.
     #[error("revision {requested} has been compacted{}", oldest_text(.oldest.as_ref()))]
@@ -185,6 +187,18 @@ impl Error {
             message: message.into(),
             outcome,
             source: None,
+        }
+    }
+
+    /// An [`Error::Timeout`] of a deadline that was set from outside, where nobody knows whom the
+    /// store asked.
+    #[must_use]
+    pub fn timeout(operation: &'static str, after: Duration, outcome: Outcome) -> Self {
+        Self::Timeout {
+            operation,
+            after,
+            outcome,
+            message: String::new(),
         }
     }
 
@@ -328,6 +342,11 @@ impl Error {
     }
 }
 
+fn detail_text(message: &str) -> impl fmt::Display {
+    let colon = if message.is_empty() { "" } else { ": " };
+    format!("{colon}{message}")
+}
+
 fn oldest_text(oldest: Option<&Revision>) -> impl fmt::Display {
     oldest.map_or_else(String::new, |oldest| {
         format!(": the store was compacted to {oldest}")
@@ -350,11 +369,7 @@ mod tests {
         let message = || "why".to_owned();
         vec![
             Error::unavailable("why", Outcome::NotApplied),
-            Error::Timeout {
-                operation: "get",
-                after: Duration::from_secs(3),
-                outcome: Outcome::NotApplied,
-            },
+            Error::timeout("get", Duration::from_secs(3), Outcome::NotApplied),
             Error::Compacted {
                 requested: Revision::new(3),
                 oldest: Some(Revision::new(9)),

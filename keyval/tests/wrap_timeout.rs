@@ -33,6 +33,7 @@ fn assert_timeout<T: std::fmt::Debug>(result: Result<T>, name: &str, expected: O
             operation,
             after,
             outcome,
+            ..
         } => assert_eq!((operation, after, outcome), (name, AFTER, expected)),
         error => panic!("{name}: {error}"),
     }

@@ -184,11 +184,11 @@ async fn write(broker: &impl Broker, mut writes: Vec<Op>) -> Result<()> {
         let rest = writes.split_off(writes.len().min(WRITES_AT_ONCE));
         let txn = writes.into_iter().fold(Txn::new(), Txn::then);
         let written = timeout(WRITE_DEADLINE, broker.commit(txn)).await;
-        written.unwrap_or(Err(Error::Timeout {
-            operation: "commit",
-            after: WRITE_DEADLINE,
-            outcome: Outcome::Unknown,
-        }))?;
+        written.unwrap_or(Err(Error::timeout(
+            "commit",
+            WRITE_DEADLINE,
+            Outcome::Unknown,
+        )))?;
         writes = rest;
     }
     Ok(())

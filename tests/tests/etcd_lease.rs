@@ -6,7 +6,10 @@ use futures::StreamExt;
 use futures::future::join_all;
 use keyval::recipes::{LeaseKeeper, LossCause, Session, SessionOptions, SessionState};
 use keyval::testing::Faulty;
-use keyval::{BrokerExt, Error, KeyRange, Leases, Maintenance, StoreExt, Update};
+use keyval::{
+    Broker, BrokerExt, Error, Key, KeyRange, Leases, Maintenance, Op, PutOptions, StoreExt, Txn,
+    Update,
+};
 use keyval_etcd::EtcdStore;
 use keyval_tests::etcd::Etcd;
 
@@ -198,4 +201,45 @@ async fn a_lease_that_expires_while_the_client_is_cut_off_is_lost_before_its_key
     let entry = store.get(&key).await.unwrap().unwrap();
     assert_eq!(entry.lease, Some(session.lease()));
     session.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_keys_of_a_lease_are_read_however_long_they_are_together() {
+    let store = Etcd::shared().store().await;
+    let lease = store.grant(seconds(60)).await.unwrap().id;
+    let mut keys = Vec::new();
+    for n in 0..6 {
+        let key = Key::from(format!("test-long/{n}{}", "x".repeat(1 << 20)));
+        let options = PutOptions::default().with_lease(lease);
+        store.put_opts(&key, "".into(), options).await.unwrap();
+        keys.push(key);
+    }
+    let status = store.time_to_live(lease).await.unwrap();
+    assert!(status.keys == keys, "{} keys", status.keys.len());
+    store.revoke(lease).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_several_leases_in_a_transaction_the_one_that_is_lost_is_named() {
+    let store = Etcd::shared().store().await;
+    for live_first in [true, false] {
+        let live = store.grant(seconds(60)).await.unwrap().id;
+        let lost = store.grant(seconds(60)).await.unwrap().id;
+        store.revoke(lost).await.unwrap();
+        let mut leases = [live, lost];
+        if !live_first {
+            leases.reverse();
+        }
+        let mut txn = Txn::new();
+        for (key, lease) in ["test-lost/a", "test-lost/b"].into_iter().zip(leases) {
+            let options = PutOptions::default().with_lease(lease);
+            txn = txn.then(Op::Put(key.into(), "".into(), options));
+        }
+        let error = store.commit(txn).await.unwrap_err();
+        assert!(
+            matches!(error, Error::LeaseLost { lease } if lease == lost),
+            "{error}"
+        );
+        store.revoke(live).await.unwrap();
+    }
 }

@@ -216,3 +216,36 @@ fn of_three_members_any_one_can_crash_and_no_later_call_sees_an_error() {
         }
     });
 }
+
+#[test]
+fn a_put_behind_a_lost_connection_does_not_spend_its_time_on_one_that_cannot_be_opened() {
+    simulate(seed(), |members: [Member; 2]| async move {
+        // Connecting may take longer than the call.
+        let config = config(&members)
+            .with_dial_timeout(Duration::from_secs(6))
+            .with_operation_timeout(Duration::from_secs(2));
+        let store = connect(&config).await;
+        for moment in moments() {
+            let ConnectionState::Connected { endpoint, .. } = store.connection().state() else {
+                panic!("it was connected at the end of each round");
+            };
+            let used = members.iter().find(|member| member.endpoint() == *endpoint);
+            let used = used.unwrap();
+            used.crash();
+            while store.connection().state().is_connected() {
+                sleep(Duration::from_millis(1)).await;
+            }
+            // Requests for a connection are neither accepted nor refused.
+            used.hold();
+            sleep(moment).await;
+            let put = store.put("key", "").await;
+            put.unwrap_or_else(|error| panic!("{moment:?}: {error}"));
+            used.start();
+            used.heal();
+            while !store.connection().state().is_connected() {
+                sleep(Duration::from_millis(10)).await;
+            }
+            sleep(FOUND_OUT).await;
+        }
+    });
+}

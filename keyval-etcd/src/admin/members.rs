@@ -6,7 +6,7 @@ use keyval::{Error, Outcome, Result};
 
 use super::handle::EtcdAdmin;
 use super::id::MemberId;
-use crate::convert::malformed;
+use crate::convert::malformed_after;
 use crate::error::Call;
 
 /// A member of a cluster.
@@ -96,7 +96,8 @@ impl EtcdAdmin {
             })
             .await?
             .0;
-        let added = reply.member.ok_or_else(|| malformed("no member"))?;
+        let added = reply.member;
+        let added = added.ok_or_else(|| malformed_after(Outcome::Unknown, "no member"))?;
         Ok(member(added))
     }
 

@@ -70,6 +70,7 @@ impl EtcdAdmin {
                 operation: "snapshot",
                 after: within,
                 outcome: Outcome::NotApplied,
+                message: format!("{} has not sent all of it", node.endpoint),
             }),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use etcd_client::{AuthClient, Channel as StubChannel};
 use keyval::{Error, Result};
+use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 
 use crate::config::{EtcdConfig, Scheme, Transport};
@@ -68,10 +69,11 @@ impl Access {
         }
     }
 
-    /// Sends a request; once more if that takes a login before.
+    /// Sends a request; once more if that takes a login before, for which there is time until then.
     pub(crate) async fn send<T, F>(
         &self,
         auth: &AuthClient,
+        login_by: Instant,
         send: impl Fn() -> F,
     ) -> Result<T, etcd_client::Error>
     where
@@ -79,7 +81,7 @@ impl Access {
     {
         match &self.login {
             // Boxed, to keep the calls small of those who do not log in.
-            Some(login) => Box::pin(login.send(auth, send)).await,
+            Some(login) => Box::pin(login.send(auth, login_by, send)).await,
             // Boxed, as the future of a stub is large, and would be copied at every step to here.
             None => Box::pin(send()).await,
         }

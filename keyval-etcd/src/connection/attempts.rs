@@ -1,6 +1,5 @@
 //! What became of the attempts of one call, and the error that they come to.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +45,7 @@ impl Failure {
     }
 
     /// Whether the request may have been carried out although nobody said so.
-    fn leaves_doubt(&self) -> bool {
+    pub(crate) fn leaves_doubt(&self) -> bool {
         match self {
             Self::NotReached(_) => false,
             Self::Failed(failure) => error::is_lost(failure) && !error::never_sent(failure),
@@ -80,46 +79,59 @@ pub(crate) fn error_of(call: &Call<'_>, mut attempts: Vec<Attempt>, deadline: Du
         );
     }
     let last = attempts.pop().expect("there is one that was sent");
-    let earlier = told(&attempts);
+    let earlier = if attempts.is_empty() {
+        String::new()
+    } else {
+        format!("; earlier, {}", told(&attempts))
+    };
     // A write that may be repeated can have been carried out by one that was asked before.
     let doubt = call.writes && attempts.iter().any(|before| before.failure.leaves_doubt());
     match last.failure {
         Failure::Failed(failure) => {
             let mut error = error::of_call(call, &last.endpoint, failure);
-            if let Error::Unavailable {
-                message, outcome, ..
+            if let Some(message) = message(&mut error) {
+                message.push_str(&earlier);
             }
-            | Error::Backend {
-                message, outcome, ..
-            } = &mut error
-                && !earlier.is_empty()
+            if let (true, Error::Unavailable { outcome, .. } | Error::Backend { outcome, .. }) =
+                (doubt, &mut error)
             {
-                write!(message, "; earlier, {earlier}")
-                    .expect("a string takes all that is written");
-                if doubt {
-                    *outcome = Outcome::Unknown;
-                }
+                *outcome = Outcome::Unknown;
             }
             error
         }
-        Failure::Silent(_) if earlier.is_empty() => Error::Timeout {
+        Failure::Silent(_) => Error::Timeout {
             operation: call.operation,
             after: deadline,
             outcome: call.unanswered(),
+            message: format!(
+                "{call}: {}: {}{earlier}",
+                last.endpoint,
+                last.failure.words()
+            ),
         },
-        failure => {
-            let outcome = if doubt || failure.was_sent() {
-                call.unanswered()
+        Failure::NotReached(cause) => {
+            let outcome = if doubt {
+                Outcome::Unknown
             } else {
                 Outcome::NotApplied
             };
             let endpoint = &last.endpoint;
-            let words = failure.words();
-            Error::unavailable(
-                format!("{call}: {endpoint}: {words}; earlier, {earlier}"),
-                outcome,
-            )
+            Error::unavailable(format!("{call}: {endpoint}: {cause}{earlier}"), outcome)
         }
+    }
+}
+
+/// Where an error that came from an endpoint says what was asked of whom; those without need no
+/// other attempt to be understood, as every endpoint would give the same answer.
+fn message(error: &mut Error) -> Option<&mut String> {
+    match error {
+        Error::Unavailable { message, .. }
+        | Error::Denied { message }
+        | Error::Unauthenticated { message }
+        | Error::StorageFull { message }
+        | Error::Invalid { message }
+        | Error::Backend { message, .. } => Some(message),
+        _ => None,
     }
 }
 
@@ -207,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_silent_endpoint_is_a_timeout() {
+    fn a_silent_endpoint_is_a_timeout_that_names_it_and_the_key() {
         let attempts = vec![attempt("a:1", Failure::Silent(DEADLINE))];
         let error = error_of(&Call::read("get", &"k"), attempts, DEADLINE);
         assert!(
@@ -216,11 +228,34 @@ mod tests {
                 Error::Timeout {
                     operation: "get",
                     after: DEADLINE,
-                    outcome: Outcome::NotApplied
+                    outcome: Outcome::NotApplied,
+                    ..
                 }
             ),
             "{error}"
         );
+        assert_eq!(
+            error.to_string(),
+            "get did not end within 3s: get of \"k\": a:1: no answer within 3s"
+        );
+    }
+
+    #[test]
+    fn a_refusal_lists_the_attempts_before_it() {
+        for (text, kind) in [
+            ("etcdserver: permission denied", "denied"),
+            ("etcdserver: invalid auth token", "unauthenticated"),
+            ("etcdserver: mvcc: database space exceeded", "storage_full"),
+            ("etcdserver: key is not provided", "invalid"),
+            ("something new", "unavailable"),
+        ] {
+            let attempts = vec![attempt("a:1", not_reached()), attempt("b:2", said(text))];
+            let error = error_of(&Call::write("put", &"k"), attempts, DEADLINE);
+            assert_eq!(error.kind(), kind, "{error}");
+            let told = error.to_string();
+            assert!(told.contains("put of \"k\": b:2: "), "{told}");
+            assert!(told.ends_with("; earlier, a:1: refused"), "{told}");
+        }
     }
 
     #[test]

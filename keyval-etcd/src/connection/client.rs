@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyval::{Connection, ConnectionState, EndpointFailure, Error, Outcome, Result};
+use keyval::{Connection, ConnectionState, Error, Outcome, Result};
 use keyval_config::Environment;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -14,18 +14,17 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Endpoint, EtcdConfig, not_an_endpoint};
 use crate::connection::access::Access;
 use crate::connection::attempts::{Attempt, Failure, error_of};
+use crate::connection::deadline::{Limits, from_now};
 use crate::connection::monitor::{Held, look_after};
 use crate::connection::node::Node;
 use crate::connection::nodes::Nodes;
 use crate::connection::opener::Open;
-use crate::connection::pool::{Pool, first_to_answer};
+use crate::connection::pool::Pool;
 #[cfg(feature = "srv")]
 use crate::connection::srv::discover;
+use crate::connection::start::first_to_serve;
 use crate::connection::sync::{EndpointFilter, keep_in_step};
-use crate::error::{self, Call};
-
-/// As good as never; to add it to the present is safe.
-const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
+use crate::error::Call;
 
 /// The answer to a call of the stub.
 pub(crate) type StubResult<T> = Result<T, etcd_client::Error>;
@@ -86,10 +85,7 @@ impl Client {
     async fn over(nodes: Vec<Arc<Node>>, config: &EtcdConfig) -> Result<Self> {
         let names: Vec<&str> = nodes.iter().map(|node| &*node.endpoint).collect();
         let name = format!("etcd({})", names.join(","));
-        let (current, version) = first_to_answer(&nodes, config.dial_timeout)
-            .await
-            .map_err(|failures| cannot_connect(&name, &failures))?;
-        log_in(&nodes[current], &name, config.operation_timeout).await?;
+        let (current, version) = first_to_serve(&nodes, &name, config).await?;
         let held = Held::new(&nodes[current]);
         let nodes = Nodes::new(nodes, current);
         let pool = Arc::new(Pool::new(nodes, held.is_some(), config.dial_timeout));
@@ -205,18 +201,12 @@ impl Client {
     {
         let nodes = self.nodes()?;
         let within = self.time_of(&call);
-        let deadline = Instant::now() + within;
+        let deadline = from_now(within);
         let (mut asked, mut attempts) = (Vec::new(), Vec::new());
         while let Some(at) = nodes.next(&asked) {
             let node = nodes.get(at);
-            let until = if !call.repeatable || !nodes.has_another(at, &asked) {
-                deadline
-            } else {
-                // One that is silent leaves the others half of the time.
-                let now = Instant::now();
-                now + deadline.saturating_duration_since(now) / 2
-            };
-            let failure = match self.attempt(&call, node, &send, until).await? {
+            let limits = Limits::new(deadline, nodes.has_another(at, &asked));
+            let failure = match self.attempt(&call, node, &send, limits).await? {
                 Ok(reply) => {
                     self.pool.succeeded(&nodes, at);
                     return Ok((node.clone(), reply));
@@ -225,6 +215,9 @@ impl Client {
             };
             let last = !failure.allows_another(&call) || Instant::now() >= deadline;
             asked.push(at);
+            if failure.blames_endpoint() {
+                nodes.leave(at);
+            }
             attempts.push(self.note(node, failure));
             if last {
                 break;
@@ -244,8 +237,9 @@ impl Client {
         F: Future<Output = StubResult<T>> + Send,
     {
         let within = self.time_of(&call);
-        let deadline = Instant::now() + within;
-        let failure = match self.attempt(&call, node, &send, deadline).await? {
+        let deadline = from_now(within);
+        let limits = Limits::new(deadline, false);
+        let failure = match self.attempt(&call, node, &send, limits).await? {
             Ok(reply) => {
                 self.pool.answered(node);
                 return Ok(reply);
@@ -257,7 +251,7 @@ impl Client {
     }
 
     fn time_of(&self, call: &Call<'_>) -> Duration {
-        call.within.unwrap_or(self.operation_timeout).min(FAR)
+        call.within.unwrap_or(self.operation_timeout)
     }
 
     /// Makes one attempt; fails only if the store is closed meanwhile.
@@ -266,34 +260,29 @@ impl Client {
         call: &Call<'_>,
         node: &Arc<Node>,
         send: &(impl Fn(&Arc<Node>) -> F + Send + Sync),
-        until: Instant,
+        limits: Limits,
     ) -> Result<Result<T, Failure>>
     where
         F: Future<Output = StubResult<T>> + Send,
     {
         let begun = Instant::now();
+        let until = if call.repeatable {
+            limits.ready
+        } else {
+            limits.deadline
+        };
         let attempt = pin!(async {
             if !call.repeatable && !node.health.is_up() {
-                // A write that waits for a connection could not be told from one that was sent.
-                let within = self.pool.dial_timeout.min(until - begun);
                 // Boxed, as it is rare, to keep every other call small.
-                let opened = timeout_at(begun + within, Box::pin(node.open(within))).await;
-                match opened {
-                    Ok(Ok(())) => {}
-                    Ok(Err(cause)) => return Err(Failure::NotReached(cause)),
-                    Err(_) => {
-                        let cause = node.silence(within);
-                        return Err(Failure::NotReached(cause.into()));
-                    }
-                }
+                Box::pin(self.open(node, limits)).await?;
             }
-            let sent = pin!(node.send(|| send(node)));
+            let sent = pin!(node.send_by(limits.ready, || send(node)));
             match timeout_at(until, sent).await {
                 Ok(Ok(reply)) => Ok(reply),
                 Ok(Err(failure)) => Err(Failure::Failed(failure)),
                 // Only words: a write that may be repeated could have been sent before.
                 Err(_) if !call.writes && node.is_out_of_reach() => {
-                    Err(Failure::NotReached(node.silence(until - begun).into()))
+                    Err(Failure::NotReached(node.silence(begun.elapsed()).into()))
                 }
                 Err(_) => Err(Failure::Silent(begun.elapsed())),
             }
@@ -304,9 +293,28 @@ impl Client {
         }
     }
 
+    /// Waits for the endpoint of a write to answer: a write that waits for a connection could not be
+    /// told from one that was sent.
+    async fn open(&self, node: &Node, limits: Limits) -> Result<(), Failure> {
+        let begun = Instant::now();
+        let rest = limits.ready.saturating_duration_since(begun);
+        let within = self.pool.dial_timeout.min(rest);
+        match timeout_at(begun + within, node.open(within)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(cause)) => return Err(Failure::NotReached(cause)),
+            Err(_) => return Err(Failure::NotReached(node.silence(within).into())),
+        }
+        match node.health.doubt() {
+            Some(doubt) if limits.another => Err(Failure::NotReached(doubt.into())),
+            _ => Ok(()),
+        }
+    }
+
     /// Notes what an attempt says of the endpoint.
     fn note(&self, node: &Node, failure: Failure) -> Attempt {
-        if failure.blames_endpoint() {
+        if failure.leaves_doubt() {
+            self.pool.left_unanswered(node, &failure.words());
+        } else if failure.blames_endpoint() {
             self.pool.failed(node, &failure.words());
         }
         Attempt {
@@ -324,11 +332,7 @@ impl Client {
         self.tasks.close();
         let ended = tokio::time::timeout(self.operation_timeout, self.tasks.wait()).await;
         self.pool.close();
-        ended.map_err(|_| Error::Timeout {
-            operation: "close",
-            after: self.operation_timeout,
-            outcome: Outcome::NotApplied,
-        })
+        ended.map_err(|_| Error::timeout("close", self.operation_timeout, Outcome::NotApplied))
     }
 
     /// The error of a call that was under way when the store was closed. That it is closed says
@@ -367,26 +371,4 @@ async fn endpoints(config: &EtcdConfig, environment: &Environment) -> Result<Vec
 #[expect(clippy::unused_async, reason = "as with the feature")]
 async fn endpoints(config: &EtcdConfig, environment: &Environment) -> Result<Vec<String>> {
     config.resolve_endpoints(environment)
-}
-
-/// Logs in where that is asked for, so that a wrong password is told before the store is used.
-async fn log_in(node: &Node, store: &str, within: Duration) -> Result<()> {
-    let call = Call::read("connect", &store);
-    match timeout(within, node.log_in()).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(failure)) => Err(error::of_call(&call, &node.endpoint, failure)),
-        Err(_) => Err(Error::Timeout {
-            operation: call.operation,
-            after: within,
-            outcome: Outcome::NotApplied,
-        }),
-    }
-}
-
-fn cannot_connect(name: &str, failures: &[EndpointFailure]) -> Error {
-    let told: Vec<String> = failures.iter().map(ToString::to_string).collect();
-    Error::unavailable(
-        format!("cannot connect to {name}: {}", told.join("; ")),
-        Outcome::NotApplied,
-    )
 }

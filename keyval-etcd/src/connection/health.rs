@@ -14,6 +14,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Whether an endpoint answers: unknown at first, then up or down.
+///
+/// One that is up can be in doubt: it knows no leader, or it answers questions for its state but left
+/// a call without an answer. Then it is asked only if no other endpoint is there.
 pub(crate) struct Health {
     /// Whose, for the metric.
     endpoint: Arc<str>,
@@ -27,12 +30,18 @@ pub(crate) struct Health {
 const UNKNOWN: u8 = 0;
 const UP: u8 = 1;
 const DOWN: u8 = 2;
+/// Up, but in doubt.
+const DOUBTFUL: u8 = 3;
 const UP_METRIC: &str = "keyval_endpoint_up";
 
 struct History {
     /// None unless it is down.
     failed: Option<Failed>,
     backoff: Backoff,
+    /// Whether it knew no leader when it was asked last.
+    leaderless: bool,
+    /// Whether it left a call without an answer and has answered none since.
+    unanswered: bool,
 }
 
 struct Failed {
@@ -50,21 +59,62 @@ impl Health {
             history: Mutex::new(History {
                 failed: None,
                 backoff: policy().start(),
+                leaderless: false,
+                unanswered: false,
             }),
         }
     }
 
-    /// Whether the last that was heard of it was good.
+    /// Whether it answered when it was last heard of.
     pub(crate) fn is_up(&self) -> bool {
+        is_up(self.standing.load(Ordering::Acquire))
+    }
+
+    /// Whether it is up, and not in doubt.
+    pub(crate) fn is_sound(&self) -> bool {
         self.standing.load(Ordering::Acquire) == UP
     }
 
-    /// Notes that it answered.
+    /// Why another endpoint is rather asked although it is up; none if it is not in doubt.
+    pub(crate) fn doubt(&self) -> Option<&'static str> {
+        if self.standing.load(Ordering::Acquire) != DOUBTFUL {
+            return None;
+        }
+        let leaderless = self.history.lock().leaderless;
+        Some(if leaderless {
+            "it knows no leader"
+        } else {
+            "it left the last call without an answer"
+        })
+    }
+
+    /// Notes that it answered a call.
     pub(crate) fn succeeded(&self) {
         let mut history = self.history.lock();
+        history.unanswered = false;
+        history.leaderless = false;
+        self.answers(&mut history);
+    }
+
+    /// Notes that it answered when it was asked for its state, and whether it knew a leader. That
+    /// says nothing of a call that it left without an answer.
+    pub(crate) fn told(&self, leader: bool) {
+        let mut history = self.history.lock();
+        history.leaderless = !leader;
+        self.answers(&mut history);
+    }
+
+    fn answers(&self, history: &mut History) {
         history.failed = None;
         history.backoff = policy().start();
-        self.stands(UP);
+        let doubtful = history.leaderless || history.unanswered;
+        self.stands(if doubtful { DOUBTFUL } else { UP });
+    }
+
+    /// Notes that a call was sent to it and not answered.
+    pub(crate) fn left_unanswered(&self, cause: &str) {
+        self.history.lock().unanswered = true;
+        self.failed(cause);
     }
 
     /// Notes why it did not answer.
@@ -96,7 +146,7 @@ impl Health {
             );
             metrics::gauge!(UP_METRIC, "endpoint" => SharedString::from(self.endpoint.clone()))
         });
-        gauge.increment(f64::from(standing == UP) - f64::from(before == UP));
+        gauge.increment(f64::from(is_up(standing)) - f64::from(is_up(before)));
     }
 
     /// Until when others are to be asked first; none if it may be asked at once.
@@ -123,6 +173,10 @@ impl Drop for Health {
             self.stands(DOWN);
         }
     }
+}
+
+fn is_up(standing: u8) -> bool {
+    matches!(standing, UP | DOUBTFUL)
 }
 
 fn policy() -> BackoffPolicy {
@@ -158,6 +212,24 @@ mod tests {
         health.failed("again");
         let now = Instant::now();
         assert!(health.avoid_until(now).unwrap() <= now + FIRST_WAIT);
+    }
+
+    #[test]
+    fn an_endpoint_without_a_leader_or_an_answer_is_in_doubt_until_it_has_them() {
+        let health = Health::unknown("a:1".into());
+        health.told(false);
+        assert!(health.is_up() && !health.is_sound());
+        assert_eq!(health.doubt(), Some("it knows no leader"));
+        health.told(true);
+        assert!(health.is_sound() && health.doubt().is_none());
+
+        health.left_unanswered("no answer within 3s");
+        assert!(!health.is_up());
+        health.told(true);
+        assert!(health.is_up() && !health.is_sound(), "its state is not all");
+        assert!(health.doubt().unwrap().contains("without an answer"));
+        health.succeeded();
+        assert!(health.is_sound());
     }
 
     #[tokio::test(start_paused = true)]

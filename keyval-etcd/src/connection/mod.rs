@@ -6,6 +6,7 @@ mod attempts;
 mod carrier;
 mod channel;
 mod client;
+mod deadline;
 mod dial;
 mod health;
 mod monitor;
@@ -15,6 +16,7 @@ mod opener;
 mod pool;
 #[cfg(feature = "srv")]
 mod srv;
+mod start;
 mod sync;
 mod whole;
 mod wire;

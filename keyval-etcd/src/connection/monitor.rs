@@ -76,9 +76,27 @@ async fn until_lost(pool: &Pool, wake: &Notify, held: &mut Held) {
             () = wake.notified() => {}
         }
         // A call has failed, or went elsewhere.
-        if is_current(pool, node) && node.ask(pool.dial_timeout).await.is_err() {
-            return;
+        if is_current(pool, node) {
+            if node.ask(pool.dial_timeout).await.is_err() {
+                return;
+            }
+            if node.health.doubt().is_some() {
+                prefer_another(pool, node).await;
+            }
         }
+    }
+}
+
+/// Leaves an endpoint that is in doubt if another answers that is not.
+async fn prefer_another(pool: &Pool, node: &Arc<Node>) {
+    let Some(nodes) = pool.nodes().filter(|nodes| nodes.all().len() > 1) else {
+        return;
+    };
+    if let Ok((at, _)) = first_to_answer(nodes.all(), pool.dial_timeout).await
+        && nodes.get(at).health.doubt().is_none()
+        && Arc::ptr_eq(nodes.current(), node)
+    {
+        nodes.prefer(at);
     }
 }
 

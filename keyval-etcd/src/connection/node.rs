@@ -14,11 +14,12 @@ use http::uri::{Authority, Scheme};
 use hyper_util::rt::TokioTimer;
 use keyval::{EndpointFailure, Error, Outcome, Result};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Endpoint, EtcdConfig};
 use crate::connection::access::Access;
 use crate::connection::channel::{Channel, Http2, Spawner};
+use crate::connection::deadline::from_now;
 use crate::connection::dial::{Dialer, Lines, no_connection};
 use crate::connection::health::Health;
 use crate::connection::wire::WORDLESS;
@@ -142,12 +143,17 @@ impl Node {
         Some(EndpointFailure::new(self.endpoint.clone(), cause))
     }
 
-    /// Sends a request to it; once more if that takes a login before.
-    pub(crate) async fn send<T, F>(&self, send: impl Fn() -> F) -> Result<T, etcd_client::Error>
+    /// Sends a request to it, at once; once more if that takes a login before, for which there is time
+    /// until then.
+    pub(crate) async fn send_by<T, F>(
+        &self,
+        login_by: Instant,
+        send: impl Fn() -> F,
+    ) -> Result<T, etcd_client::Error>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
-        self.access.send(&self.auth, send).await
+        self.access.send(&self.auth, login_by, send).await
     }
 
     /// Whether requests to it show a token.
@@ -168,7 +174,8 @@ impl Node {
         self.access.log_in(&self.auth).await
     }
 
-    /// Asks for its version; any answer at all shows that it is up.
+    /// Asks for its version; any answer at all shows that it is up, and one without a leader that
+    /// another is rather to be asked.
     ///
     /// # Errors
     /// Why there is none.
@@ -176,17 +183,18 @@ impl Node {
     /// # Cancel safety
     /// Dropping the future asks for nothing more, and changes nothing.
     pub(crate) async fn ask(&self, within: Duration) -> Result<String, Arc<str>> {
-        let asked = self.send(|| {
+        let until = from_now(within);
+        let asked = self.send_by(until, || {
             let mut maintenance = self.maintenance.clone();
             async move { maintenance.status().await }
         });
-        let cause = match timeout(within, asked).await {
+        let cause = match timeout_at(until, asked).await {
             Ok(Ok(status)) => {
-                self.health.succeeded();
+                self.health.told(status.leader() != 0);
                 return Ok(status.0.version);
             }
             Ok(Err(failure)) if !error::is_lost(&failure) => {
-                self.health.succeeded();
+                self.health.told(!error::is_busy(&failure));
                 return Ok(String::new());
             }
             Ok(Err(failure)) if self.wordless.swap(false, Ordering::AcqRel) => {

@@ -42,19 +42,48 @@ impl Nodes {
         self.current.load(Ordering::Relaxed) != at && self.current.swap(at, Ordering::Relaxed) != at
     }
 
-    /// The endpoint to ask after these: the current one, then those behind it, but such as failed
-    /// lately only after the others, the one that waits shortest first. None if all were asked.
+    /// Asks another endpoint than this one first from now on, if it was the first and one is there
+    /// that did not fail lately.
+    pub(crate) fn leave(&self, at: usize) {
+        let now = Instant::now();
+        let other = self.behind(at).skip(1).filter(|&other| {
+            let health = &self.list[other].health;
+            health.avoid_until(now).is_none()
+        });
+        // The first of equals: those of which good is known, then those of which nothing bad is.
+        let better = other.min_by_key(|&other| {
+            let health = &self.list[other].health;
+            (health.doubt().is_some(), !health.is_up())
+        });
+        if let Some(better) = better {
+            // Unless some other call has changed it meanwhile.
+            let _ = self
+                .current
+                .compare_exchange(at, better, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// The endpoint to ask after these: the current one, then those behind it, but such as are in
+    /// doubt only after the others, and such as failed lately only after those, the one that waits
+    /// shortest first. None if all were asked.
     pub(crate) fn next(&self, asked: &[usize]) -> Option<usize> {
         let current = self.current.load(Ordering::Relaxed);
-        if asked.is_empty() && self.list[current].health.is_up() {
+        if asked.is_empty() && self.list[current].health.is_sound() {
             return Some(current);
         }
         let now = Instant::now();
-        (current..self.list.len())
-            .chain(0..current)
+        self.behind(current)
             .filter(|at| !asked.contains(at))
             // The first of equals; to be avoided until none is less than until any time.
-            .min_by_key(|&at| self.list[at].health.avoid_until(now))
+            .min_by_key(|&at| {
+                let health = &self.list[at].health;
+                (health.avoid_until(now), health.doubt().is_some())
+            })
+    }
+
+    /// This endpoint, those behind it, and then those before it.
+    fn behind(&self, at: usize) -> impl Iterator<Item = usize> {
+        (at..self.list.len()).chain(0..at)
     }
 
     /// Whether there is an endpoint beside this one, not asked yet, that did not fail lately.

@@ -62,10 +62,14 @@ impl Pool {
 
     /// Notes that this endpoint answered a call.
     pub(crate) fn answered(&self, node: &Node) {
-        if node.health.is_up() {
+        if node.health.is_sound() {
             return;
         }
+        let was_up = node.health.is_up();
         node.health.succeeded();
+        if was_up {
+            return;
+        }
         match &self.wake {
             Some(wake) => wake.notify_one(),
             None => self.states.connected(node.endpoint.clone()),
@@ -75,6 +79,16 @@ impl Pool {
     /// Notes that this endpoint failed a call or ended a watch.
     pub(crate) fn failed(&self, node: &Node, cause: &str) {
         node.health.failed(cause);
+        self.tell(node, cause);
+    }
+
+    /// Notes that this endpoint left a call without an answer.
+    pub(crate) fn left_unanswered(&self, node: &Node, cause: &str) {
+        node.health.left_unanswered(cause);
+        self.tell(node, cause);
+    }
+
+    fn tell(&self, node: &Node, cause: &str) {
         match &self.wake {
             Some(wake) => wake.notify_one(),
             None => self
@@ -91,7 +105,8 @@ impl Pool {
     }
 }
 
-/// The place of the endpoint that answers first, and its version.
+/// The place of the endpoint that answers first, and its version. One that is in doubt is taken only
+/// if no other answers.
 ///
 /// # Errors
 /// Why each does not answer, in their order.
@@ -107,12 +122,19 @@ pub(crate) async fn first_to_answer(
         .enumerate()
         .map(|(at, node)| async move { (at, node.ask(within).await) })
         .collect();
+    let mut doubtful = None;
     let mut failures = Vec::new();
     while let Some((at, answered)) = asked.next().await {
         match answered {
-            Ok(version) => return Ok((at, version)),
+            Ok(version) if nodes[at].health.doubt().is_none() => return Ok((at, version)),
+            Ok(version) => {
+                doubtful.get_or_insert((at, version));
+            }
             Err(cause) => failures.push((at, cause)),
         }
+    }
+    if let Some(found) = doubtful {
+        return Ok(found);
     }
     failures.sort_unstable_by_key(|(at, _)| *at);
     Err(failures

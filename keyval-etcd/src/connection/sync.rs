@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use etcd_client::Member;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout_at};
 use tracing::{info, warn};
 
-use crate::config::EtcdConfig;
-use crate::config::{Endpoint, Scheme};
+use crate::config::{Endpoint, EtcdConfig, Scheme};
 use crate::connection::access::Access;
+use crate::connection::deadline::from_now;
 use crate::connection::node::Node;
 use crate::connection::nodes::Nodes;
 use crate::connection::pool::{Pool, first_to_answer};
@@ -50,11 +50,12 @@ async fn step(
         return Ok(());
     };
     let node = nodes.current();
-    let list = node.send(|| {
+    let until = from_now(config.operation_timeout);
+    let list = node.send_by(until, || {
         let mut cluster = node.cluster.clone();
         async move { cluster.member_list().await }
     });
-    let listed = timeout(config.operation_timeout, list).await;
+    let listed = timeout_at(until, list).await;
     let listed = listed.map_err(|_| "the list of members did not come in time".to_owned())?;
     let listed = listed.map_err(|failure| error::words(&failure))?;
     let endpoints = endpoints(listed.members(), access.scheme(), filter);

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use etcd_client::{LeaseClient, LeaseGrantOptions, LeaseTimeToLiveOptions};
-use keyval::{Error, Key, LeaseGrant, LeaseId, LeaseStatus, Leases, Lifetime, Result};
+use keyval::{Error, Key, LeaseGrant, LeaseId, LeaseStatus, Leases, Lifetime, Outcome, Result};
 use tracing::debug;
 
 use crate::connection::{Client, StubResult};
 use crate::convert;
 use crate::error::{self, Call};
+use crate::lease::remaining::{TimeToLive, ask_time_to_live};
 use crate::store::EtcdStore;
 
 #[async_trait]
@@ -50,24 +51,7 @@ impl Leases for EtcdStore {
     }
 
     async fn time_to_live(&self, lease: LeaseId) -> Result<LeaseStatus> {
-        let call = Call::read("time_to_live", &lease).of_lease(Some(lease));
-        let reply = self
-            .client
-            .call(call, |node| {
-                let mut leases = node.lease.clone();
-                async move {
-                    let options = LeaseTimeToLiveOptions::new().with_keys();
-                    leases
-                        .time_to_live(convert::wire_lease(lease), Some(options))
-                        .await
-                }
-            })
-            .await?
-            .0;
-        // For a lease that does not exist etcd answers so, and not with an error.
-        if reply.granted_ttl <= 0 {
-            return Err(Error::LeaseLost { lease });
-        }
+        let reply = time_to_live(&self.client, lease, true).await?;
         let mut keys: Vec<Key> = reply.keys.into_iter().map(Key::from).collect();
         keys.sort_unstable();
         Ok(LeaseStatus {
@@ -103,6 +87,25 @@ pub(crate) async fn grant(client: &Client, ttl: Duration) -> Result<LeaseGrant> 
     })
 }
 
+/// Grants the lease of a put, which is sent only afterwards.
+///
+/// # Errors
+/// As [`grant`]; whatever became of the lease, which ends by itself, the put was not applied.
+pub(crate) async fn grant_for_put(client: &Client, ttl: Duration) -> Result<LeaseId> {
+    match grant(client, ttl).await {
+        Ok(grant) => Ok(grant.id),
+        Err(mut error) => {
+            if let Error::Unavailable { outcome, .. }
+            | Error::Timeout { outcome, .. }
+            | Error::Backend { outcome, .. } = &mut error
+            {
+                *outcome = Outcome::NotApplied;
+            }
+            Err(error)
+        }
+    }
+}
+
 /// Ends a lease.
 ///
 /// # Errors
@@ -116,6 +119,55 @@ pub(crate) async fn revoke(client: &Client, lease: LeaseId) -> Result<()> {
         })
         .await?;
     Ok(())
+}
+
+/// What is left of a lease, with its keys or without them.
+///
+/// # Errors
+/// [`Error::LeaseLost`] if it does not exist.
+async fn time_to_live(client: &Client, lease: LeaseId, keys: bool) -> Result<TimeToLive> {
+    let id = convert::wire_lease(lease);
+    let call = Call::read("time_to_live", &lease).of_lease(Some(lease));
+    let reply = client
+        .call(call, |node| {
+            let (channel, leases) = (node.channel.clone(), node.lease.clone());
+            async move {
+                match channel {
+                    Some(channel) => ask_time_to_live(channel, id, keys).await,
+                    None => ask_stub(leases, id, keys).await,
+                }
+            }
+        })
+        .await?;
+    // For a lease that does not exist etcd answers so, and not with an error.
+    if reply.granted_ttl <= 0 {
+        return Err(Error::LeaseLost { lease });
+    }
+    Ok(reply)
+}
+
+/// Asks where the connection cannot be had for a call of our own; the stub takes keys of 4 MiB in all.
+async fn ask_stub(mut leases: LeaseClient, id: i64, keys: bool) -> StubResult<TimeToLive> {
+    let options = LeaseTimeToLiveOptions::new();
+    let options = if keys { options.with_keys() } else { options };
+    let reply = leases.time_to_live(id, Some(options)).await?.0;
+    Ok(TimeToLive {
+        ttl: reply.ttl,
+        granted_ttl: reply.granted_ttl,
+        keys: reply.keys,
+    })
+}
+
+/// The first of these leases that does not exist; none if all do, or it cannot be known now.
+pub(crate) async fn first_lost(client: &Client, leases: &[LeaseId]) -> Option<LeaseId> {
+    for &lease in leases {
+        match time_to_live(client, lease, false).await {
+            Ok(_) => {}
+            Err(Error::LeaseLost { lease }) => return Some(lease),
+            Err(_) => return None,
+        }
+    }
+    None
 }
 
 /// Ends leases that were granted for puts that did not take place; without that they would end by

@@ -1,7 +1,9 @@
 //! Lists: read in several ranges at once, all of one revision, handed out in order.
 
+mod pace;
 mod pages;
 mod plan;
+mod reader;
 mod scale;
 #[cfg(test)]
 mod tests;

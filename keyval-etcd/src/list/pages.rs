@@ -8,21 +8,15 @@ use std::task::{Context, Poll};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, FuturesUnordered, Stream, StreamExt};
-use keyval::{Entry, Error, KeyRange, ListOptions, Listing, Projection, Result, Revision};
+use keyval::{Entry, Error, KeyRange, ListOptions, Listing, Projection, Result};
 
 use crate::connection::Client;
-use crate::convert;
-use crate::error::Call;
+use crate::list::pace::{FIRST, PAGE, Pace, bytes};
 use crate::list::plan::{Ask, Front, Plan};
+use crate::list::reader::{Page, Reader};
 
-/// How many entries the first page has at most, unless the caller says so.
-const FIRST: usize = 1000;
-/// How many entries any other page has at most, unless the caller says so.
-const PAGE: usize = 2000;
-/// How many bytes a page should have at most, as far as the last one tells.
-const BYTES: usize = 640 * 1024;
-/// What an entry takes besides its key and its value.
-const SURPLUS: usize = 64;
+/// While so many bytes wait to be read, no more is asked for.
+const AHEAD: usize = 4 << 20;
 
 /// Lists a range; the first page is read at once, as it settles the revision of all.
 ///
@@ -33,14 +27,15 @@ pub(crate) async fn list(
     range: &KeyRange,
     options: ListOptions,
 ) -> Result<Listing> {
-    let page = options.page.unwrap_or(FIRST);
+    let pace = Pace::new(options.page.unwrap_or(FIRST), options.page.unwrap_or(PAGE));
     let limit = options.limit.unwrap_or(usize::MAX);
     let mut reader = Reader {
         client: client.clone(),
         range: range.clone(),
         options,
     };
-    let first = reader.read(range.clone(), page.min(limit)).await?;
+    let asked = pace.page().min(limit);
+    let first = reader.first(asked).await?;
     let revision = first.revision;
     if options.projection == Projection::Count {
         return Ok(Listing {
@@ -52,12 +47,11 @@ pub(crate) async fn list(
     reader.options.at = Some(revision);
     let read = move |range, limit| {
         let reader = reader.clone();
-        async move { reader.read(range, limit).await }.boxed()
+        async move { reader.read(&range, limit).await }.boxed()
     };
     let plan = Plan::new(range.clone(), options.order);
-    let most = options.page.unwrap_or(PAGE);
-    let mut pages = Pages::new(Box::new(read), plan, limit, most);
-    pages.note(0, Ok(first));
+    let mut pages = Pages::new(Box::new(read), plan, limit, pace);
+    pages.note(0, asked, Ok(Some(first)));
     Ok(Listing {
         revision,
         count: None,
@@ -65,73 +59,34 @@ pub(crate) async fn list(
     })
 }
 
-/// Reads pages of one list.
-#[derive(Clone)]
-struct Reader {
-    client: Arc<Client>,
-    /// The whole list, as errors name it.
-    range: KeyRange,
-    options: ListOptions,
-}
-
-struct Page {
-    entries: Vec<Entry>,
-    /// Whether the range holds more.
-    more: bool,
-    /// How many entries the range holds in all.
-    count: u64,
-    revision: Revision,
-}
-
-impl Reader {
-    async fn read(&self, range: KeyRange, limit: usize) -> Result<Page> {
-        let mut options = self.options;
-        if options.projection != Projection::Count {
-            options.limit = Some(limit);
-        }
-        let reply = self
-            .client
-            .call(Call::read("list", &self.range).at(options.at), |node| {
-                let mut kv = node.kv.clone();
-                let wire = convert::wire_range(&range);
-                let options = convert::get_options(wire.end, &options);
-                async move { kv.get(wire.key, Some(options)).await }
-            })
-            .await?
-            .0;
-        if reply.more && reply.kvs.is_empty() && options.projection != Projection::Count {
-            return Err(convert::malformed("an empty page of a list that goes on"));
-        }
-        Ok(Page {
-            // A read of the past is answered with the present revision in its header.
-            revision: options
-                .at
-                .unwrap_or_else(|| convert::header_revision(reply.header.as_ref())),
-            more: reply.more,
-            count: u64::try_from(reply.count).unwrap_or_default(),
-            entries: reply.kvs.into_iter().map(convert::entry).collect(),
-        })
-    }
-}
-
 /// Reads up to so many entries of a range.
-type Read = Box<dyn Fn(KeyRange, usize) -> BoxFuture<'static, Result<Page>> + Send>;
+type Read = Box<dyn Fn(KeyRange, usize) -> BoxFuture<'static, Answer> + Send>;
+
+/// None if they are too large for one answer.
+type Answer = Result<Option<Page>>;
+
+/// The number of a request, how many entries it asked for, and what came.
+type Asked = (u64, usize, Answer);
+
+/// A page that waits for its turn, and its bytes.
+struct Arrived {
+    entries: Vec<Entry>,
+    bytes: usize,
+}
 
 /// The entries of one page after the other. All that is under way only proceeds while someone
 /// reads, and ends with the stream.
 struct Pages {
     read: Read,
     plan: Plan,
-    asked: FuturesUnordered<BoxFuture<'static, (u64, Result<Page>)>>,
+    asked: FuturesUnordered<BoxFuture<'static, Asked>>,
     /// What has arrived before its turn.
-    arrived: BTreeMap<u64, Result<Vec<Entry>>>,
+    arrived: BTreeMap<u64, Result<Arrived>>,
     /// The page that is being read.
     entries: std::vec::IntoIter<Entry>,
     /// How many entries are wanted behind that page.
     left: usize,
-    /// How many entries to ask for at a time, and at most.
-    page: usize,
-    most: usize,
+    pace: Pace,
     /// Whether a page failed: nothing more is asked for, and the list ends with it.
     failed: bool,
 }
@@ -157,7 +112,8 @@ impl Stream for Pages {
                             self.end();
                             return Poll::Ready(Some(Err(error)));
                         }
-                        page => self.open(page.and_then(Result::ok).unwrap_or_default()),
+                        Some(Ok(page)) => self.open(page.entries),
+                        None => {}
                     }
                     // Sends the next requests before the page is read.
                     self.ask(cx);
@@ -178,7 +134,7 @@ impl Stream for Pages {
 
 impl Pages {
     /// The entries of a list of which the first page, number 0, has been asked for.
-    fn new(read: Read, plan: Plan, limit: usize, most: usize) -> Self {
+    fn new(read: Read, plan: Plan, limit: usize, pace: Pace) -> Self {
         Self {
             read,
             plan,
@@ -186,8 +142,7 @@ impl Pages {
             arrived: BTreeMap::new(),
             entries: Vec::new().into_iter(),
             left: limit,
-            page: most,
-            most,
+            pace,
             failed: false,
         }
     }
@@ -206,14 +161,14 @@ impl Pages {
         let mut any = false;
         loop {
             while self.wants_more()
-                && let Some(ask) = self.plan.next(self.page)
+                && let Some(ask) = self.plan.next(self.pace.page())
             {
                 self.asked.push(self.request(ask));
             }
-            let Poll::Ready(Some((id, page))) = self.asked.poll_next_unpin(cx) else {
+            let Poll::Ready(Some((id, asked, answer))) = self.asked.poll_next_unpin(cx) else {
                 return any;
             };
-            self.note(id, page);
+            self.note(id, asked, answer);
             any = true;
         }
     }
@@ -222,28 +177,45 @@ impl Pages {
         if self.failed || self.left == 0 {
             return false;
         }
-        let here: usize = self.arrived.values().flatten().map(Vec::len).sum();
-        let asked = self.plan.asked();
-        here + asked * self.page < self.left || (asked == 0 && self.plan.front() == Front::Waiting)
-    }
-
-    fn request(&self, ask: Ask) -> BoxFuture<'static, (u64, Result<Page>)> {
-        let page = (self.read)(ask.range, self.page.min(self.left));
-        async move { (ask.id, page.await) }.boxed()
-    }
-
-    fn note(&mut self, id: u64, page: Result<Page>) {
-        let entries = page.map(|page| {
-            self.page = fitting(&page.entries, self.most);
-            let keys = page.entries.iter().map(|entry| &entry.key);
-            self.plan.arrived(id, keys, page.count, page.more);
-            page.entries
-        });
-        if entries.is_err() {
-            self.plan.arrived(id, [].iter(), 0, false);
-            self.failed = true;
+        let (mut here, mut bytes) = (0, 0);
+        for page in self.arrived.values().flatten() {
+            here += page.entries.len();
+            bytes += page.bytes;
         }
-        self.arrived.insert(id, entries);
+        let asked = self.plan.asked();
+        (here + asked * self.pace.page() < self.left && bytes < AHEAD)
+            || (asked == 0 && self.plan.front() == Front::Waiting)
+    }
+
+    fn request(&self, ask: Ask) -> BoxFuture<'static, Asked> {
+        let asked = self.pace.page().min(self.left);
+        let answer = (self.read)(ask.range, asked);
+        async move { (ask.id, asked, answer.await) }.boxed()
+    }
+
+    fn note(&mut self, id: u64, asked: usize, answer: Answer) {
+        match answer {
+            Ok(Some(page)) => {
+                let bytes = bytes(&page.entries);
+                self.pace.arrived(asked, page.entries.len(), bytes);
+                let keys = page.entries.iter().map(|entry| &entry.key);
+                self.plan.arrived(id, keys, page.count, page.more);
+                let entries = page.entries;
+                self.arrived.insert(id, Ok(Arrived { entries, bytes }));
+            }
+            Ok(None) => {
+                self.pace.too_large(asked);
+                self.plan.put_back(id);
+            }
+            Err(Error::Timeout { .. }) if self.pace.is_worth_fewer(asked) => {
+                self.plan.put_back(id);
+            }
+            Err(error) => {
+                self.plan.arrived(id, [].iter(), 0, false);
+                self.failed = true;
+                self.arrived.insert(id, Err(error));
+            }
+        }
     }
 
     fn open(&mut self, mut entries: Vec<Entry>) {
@@ -260,16 +232,6 @@ impl Pages {
     }
 }
 
-/// How many entries like these a page may have, at most so many.
-fn fitting(entries: &[Entry], most: usize) -> usize {
-    let size = |entry: &Entry| entry.key.len() + entry.value.len() + SURPLUS;
-    let bytes: usize = entries.iter().map(size).sum();
-    match entries.len() {
-        0 => most,
-        len => (BYTES * len / bytes).clamp(1, most),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -278,9 +240,12 @@ mod tests {
     use futures::{FutureExt, StreamExt, TryStreamExt};
     use keyval::{Bytes, Entry, Error, Key, KeyRange, Order, Outcome, Revision};
 
-    use super::{BYTES, Page, Pages, Plan, Read, fitting};
+    use tokio::time::Instant;
+
+    use super::{Answer, Pace, Page, Pages, Plan, Read};
 
     const PER_PAGE: usize = 10;
+    const DEADLINE: Duration = Duration::from_secs(3);
 
     fn entry(key: impl Into<Key>, size: usize) -> Entry {
         Entry {
@@ -293,15 +258,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_larger_the_entries_the_shorter_the_page() {
-        let of_size = |size: usize| fitting(&[entry("key", size), entry("key", size)], 1000);
-        assert_eq!(fitting(&[], 1000), 1000);
-        assert_eq!(of_size(0), 1000);
-        assert_eq!(of_size(BYTES / 10), 9);
-        assert_eq!(of_size(BYTES), 1, "one at least");
-    }
-
     /// Keys that lie so unevenly that the bounds are guessed wrong.
     fn keys() -> Vec<Key> {
         let even = (0..60).map(|n| format!("a{n:04}"));
@@ -309,6 +265,27 @@ mod tests {
         let mut keys: Vec<Key> = even.chain(dense).map(Key::from).collect();
         keys.sort_unstable();
         keys
+    }
+
+    /// What a range of these keys is answered with.
+    fn page(range: &KeyRange, limit: usize, order: Order) -> Page {
+        let mut all: Vec<Key> = keys()
+            .into_iter()
+            .filter(|key| range.contains(key))
+            .collect();
+        if order == Order::Descending {
+            all.reverse();
+        }
+        Page {
+            more: all.len() > limit,
+            count: all.len() as u64,
+            entries: all
+                .into_iter()
+                .take(limit)
+                .map(|key| entry(key, 1))
+                .collect(),
+            revision: Revision::new(1),
+        }
     }
 
     /// Answers from these keys, in an order by chance, but for one request that fails.
@@ -322,37 +299,89 @@ mod tests {
                 if number == fails {
                     return Err(Error::unavailable("cut off", Outcome::NotApplied));
                 }
-                let all: Vec<Key> = keys()
-                    .into_iter()
-                    .filter(|key| range.contains(key))
-                    .collect();
-                Ok(Page {
-                    more: all.len() > limit,
-                    count: all.len() as u64,
-                    entries: all
-                        .into_iter()
-                        .take(limit)
-                        .map(|key| entry(key, 1))
-                        .collect(),
-                    revision: Revision::new(1),
-                })
+                Ok(Some(page(&range, limit, Order::Ascending)))
             }
             .boxed()
         })
     }
 
-    async fn pages(fails: u64, seed: u64) -> Pages {
-        let first = read(u64::MAX, 0)(KeyRange::all(), PER_PAGE).await;
-        let plan = Plan::new(KeyRange::all(), Order::Ascending);
-        let mut pages = Pages::new(read(fails, seed), plan, usize::MAX, PER_PAGE);
-        pages.note(0, first);
+    fn pages(fails: u64, seed: u64) -> Pages {
+        begun(read(fails, seed), Order::Ascending)
+    }
+
+    /// A list whose first page has come.
+    fn begun(read: Read, order: Order) -> Pages {
+        let first = page(&KeyRange::all(), PER_PAGE, order);
+        let pace = Pace::new(PER_PAGE, PER_PAGE);
+        let plan = Plan::new(KeyRange::all(), order);
+        let mut pages = Pages::new(read, plan, usize::MAX, pace);
+        pages.note(0, PER_PAGE, Ok(Some(first)));
         pages
+    }
+
+    fn late() -> Error {
+        Error::timeout("list", DEADLINE, Outcome::NotApplied)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pages_that_are_late_or_too_large_are_read_in_smaller_ones() {
+        let causes: [fn() -> Answer; 2] = [|| Ok(None), || Err(late())];
+        for (cause, order) in causes
+            .into_iter()
+            .flat_map(|cause| [(cause, Order::Ascending), (cause, Order::Descending)])
+        {
+            let read: Read = Box::new(move |range, limit| {
+                let answer = match limit {
+                    0..=2 => Ok(Some(page(&range, limit, order))),
+                    _ => cause(),
+                };
+                async move {
+                    if answer.is_err() {
+                        tokio::time::sleep(DEADLINE).await;
+                    }
+                    answer
+                }
+                .boxed()
+            });
+            let entries: Vec<Entry> = begun(read, order).try_collect().await.unwrap();
+            let mut listed: Vec<Key> = entries.into_iter().map(|entry| entry.key).collect();
+            if order == Order::Descending {
+                listed.reverse();
+            }
+            assert_eq!(listed, keys(), "{order:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_whose_server_falls_silent_ends_after_three_deadlines_at_most() {
+        let read: Read = Box::new(|_, _| {
+            async {
+                tokio::time::sleep(DEADLINE).await;
+                Err(late())
+            }
+            .boxed()
+        });
+        let begun_at = Instant::now();
+        let mut pages = begun(read, Order::Ascending);
+        let mut read = 0;
+        let error = loop {
+            match pages.next().await.expect("it ends with an error") {
+                Ok(_) => read += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((read, error.kind()), (PER_PAGE, "timeout"));
+        assert!(
+            begun_at.elapsed() <= DEADLINE * 3,
+            "{:?}",
+            begun_at.elapsed()
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_list_is_whole_in_whatever_order_its_pages_arrive() {
         for seed in 0..50 {
-            let entries: Vec<Entry> = pages(u64::MAX, seed).await.try_collect().await.unwrap();
+            let entries: Vec<Entry> = pages(u64::MAX, seed).try_collect().await.unwrap();
             let listed: Vec<Key> = entries.into_iter().map(|entry| entry.key).collect();
             assert_eq!(listed, keys(), "seed {seed}");
         }
@@ -362,7 +391,7 @@ mod tests {
     async fn a_list_of_which_any_page_fails_ends_with_that_failure() {
         for (fails, seed) in (0..30).flat_map(|fails| (0..10).map(move |seed| (fails, seed))) {
             let reading = async {
-                let (mut pages, mut listed) = (pages(fails, seed).await, Vec::new());
+                let (mut pages, mut listed) = (pages(fails, seed), Vec::new());
                 while let Some(entry) = pages.next().await {
                     match entry {
                         Ok(entry) => listed.push(entry.key),

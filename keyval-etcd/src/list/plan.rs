@@ -179,6 +179,31 @@ impl Plan {
         }
     }
 
+    /// Plans a range anew of which no answer came: nothing is known of what it holds.
+    pub(crate) fn put_back(&mut self, id: u64) {
+        let rest = self.new_id();
+        for part in &mut self.parts {
+            if let Part::Asked {
+                id: asked, range, ..
+            } = part
+                && *asked == id
+            {
+                let start = match self.order {
+                    Order::Ascending => range.start(),
+                    Order::Descending => range.end().unwrap_or(range.start()),
+                };
+                *part = Part::Rest(Rest {
+                    id: rest,
+                    start: start.clone(),
+                    range: range.clone(),
+                    seen: 0,
+                    left: 1,
+                });
+                return;
+            }
+        }
+    }
+
     /// What comes next in the list.
     pub(crate) fn front(&self) -> Front {
         match self.parts.front() {

@@ -9,7 +9,7 @@ use http::header::HeaderValue;
 use http::{Request, Response};
 use keyval_config::Secret;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tonic::body::Body;
 use tower::BoxError;
@@ -76,15 +76,28 @@ impl Login {
 
     /// Sends a request, once more after a login if its token is refused. That is safe for any
     /// request: a refused one was not carried out.
-    pub(crate) async fn send<T, F>(&self, auth: &AuthClient, send: impl Fn() -> F) -> StubResult<T>
+    ///
+    /// # Errors
+    /// That of the request. If the login brings no token by then, one that says that nothing was
+    /// sent, unless the password was refused, which no other endpoint would take either.
+    pub(crate) async fn send<T, F>(
+        &self,
+        auth: &AuthClient,
+        login_by: Instant,
+        send: impl Fn() -> F,
+    ) -> StubResult<T>
     where
         F: Future<Output = StubResult<T>>,
     {
         let changes = self.changes();
         match send().await {
             Err(failure) if error::token_refused(&failure) => {
-                self.renew(changes, auth).await?;
-                send().await
+                match timeout_at(login_by, self.renew(changes, auth)).await {
+                    Ok(Ok(())) => send().await,
+                    Ok(Err(failure)) if error::password_refused(&failure).is_some() => Err(failure),
+                    Ok(Err(failure)) => Err(error::not_logged_in(&error::words(&failure))),
+                    Err(_) => Err(error::not_logged_in("no answer in time")),
+                }
             }
             answered => answered,
         }

@@ -29,6 +29,9 @@ const QUIET: Duration = Duration::from_secs(30);
 /// earlier, by the pings of the transport.
 const STUCK: Duration = Duration::from_secs(20);
 
+/// So many moments of watches that have ended are not worth a search.
+const FEW_DUES: usize = 64;
+
 /// The name of a watch within its store, whatever numbers etcd knows it by.
 pub(crate) type Token = u64;
 
@@ -228,6 +231,7 @@ impl Demux {
         let assembler = Assembler::new(wanted.after);
         wanted.progress = wanted.progress.map(|every| every.max(FINEST));
         let due = wanted.progress.and_then(|every| now.checked_add(every));
+        self.forget_departed();
         self.dues.extend(due.map(|due| Reverse((due, token))));
         let start = if wanted.at_present {
             Start::Exact
@@ -243,6 +247,16 @@ impl Demux {
         };
         self.watches.insert(token, watch);
         self.ask_for(token, start, Some(answer));
+    }
+
+    /// Forgets when those watches were due that have ended, once they are the most of all: each would
+    /// otherwise stay until that moment, which can be far off.
+    fn forget_departed(&mut self) {
+        if self.dues.len() > 2 * self.watches.len() + FEW_DUES {
+            let watches = &self.watches;
+            self.dues
+                .retain(|Reverse((_, token))| watches.contains_key(token));
+        }
     }
 
     /// Begins a paused watch anew, behind what its queue has received.

@@ -218,11 +218,9 @@ async fn within<T>(
     operation: &'static str,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    timeout(limit, work).await.unwrap_or(Err(Error::Timeout {
-        operation,
-        after: limit,
-        outcome: Outcome::NotApplied,
-    }))
+    timeout(limit, work)
+        .await
+        .unwrap_or(Err(Error::timeout(operation, limit, Outcome::NotApplied)))
 }
 
 /// Give or take a tenth, so that followers that began together do not check together; at most

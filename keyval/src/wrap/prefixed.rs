@@ -345,6 +345,7 @@ fn strip_error<T>(scope: &Prefix, result: Result<T>) -> Result<T> {
         Error::DuplicateKey { key } => strip_key(scope, key, "commit")?,
         // Stores quote the keys and ranges that they name.
         Error::Unavailable { message, .. }
+        | Error::Timeout { message, .. }
         | Error::Denied { message }
         | Error::Unauthenticated { message }
         | Error::StorageFull { message }

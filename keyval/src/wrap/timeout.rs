@@ -110,11 +110,7 @@ impl<S> Timeout<S> {
         let after = self.after;
         match tokio::time::timeout(after, future).await {
             Ok(result) => result,
-            Err(_) => Err(Error::Timeout {
-                operation,
-                after,
-                outcome,
-            }),
+            Err(_) => Err(Error::timeout(operation, after, outcome)),
         }
     }
 }
@@ -258,10 +254,10 @@ impl Stream for Timed {
         self.failed = true;
         // Ends the reading now, not when the caller lets go of the list.
         self.entries = futures::stream::empty().boxed();
-        Poll::Ready(Some(Err(Error::Timeout {
-            operation: "list",
+        Poll::Ready(Some(Err(Error::timeout(
+            "list",
             after,
-            outcome: Outcome::NotApplied,
-        })))
+            Outcome::NotApplied,
+        ))))
     }
 }

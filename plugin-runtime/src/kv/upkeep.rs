@@ -37,11 +37,7 @@ pub(crate) async fn connect(
         let error = match stop.run_until_cancelled(attempt).await? {
             Ok(Ok(store)) => return Some(store),
             Ok(Err(error)) => error,
-            Err(_) => Error::Timeout {
-                operation: "connect",
-                after: ATTEMPT_DEADLINE,
-                outcome: Outcome::NotApplied,
-            },
+            Err(_) => Error::timeout("connect", ATTEMPT_DEADLINE, Outcome::NotApplied),
         };
         if matches!(error, Error::Invalid { .. } | Error::NotSupported { .. }) {
             // Nothing but another configuration will mend this.
@@ -115,11 +111,11 @@ impl Upkeep {
             }
         }
         let answer = timeout(CHECK_DEADLINE, self.store.status()).await;
-        let answer = answer.unwrap_or(Err(Error::Timeout {
-            operation: "status",
-            after: CHECK_DEADLINE,
-            outcome: Outcome::NotApplied,
-        }));
+        let answer = answer.unwrap_or(Err(Error::timeout(
+            "status",
+            CHECK_DEADLINE,
+            Outcome::NotApplied,
+        )));
         let told = match answer {
             Ok(told) => told,
             Err(error) => {

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use etcd_client::proto::{PbAuthenticateRequest, PbAuthenticateResponse};
-use futures::future::{BoxFuture, FutureExt, Ready, ready};
+use futures::future::{BoxFuture, FutureExt};
 use tonic::body::Body;
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 use tower_service::Service;
+
+use crate::fake::plight::Ailing;
 
 /// Who may log in to a [`FakeEtcd`](crate::fake::FakeEtcd).
 pub const USER: &str = "app";
@@ -71,7 +73,7 @@ impl Logins {
 
 /// The one call of etcd's service for logins that a client makes.
 #[derive(Clone, Debug)]
-pub(crate) struct Authenticate(pub(crate) Logins);
+pub(crate) struct Authenticate(pub(crate) Logins, pub(crate) Ailing);
 
 impl NamedService for Authenticate {
     const NAME: &'static str = "etcdserverpb.Auth";
@@ -87,19 +89,24 @@ impl Service<http::Request<Body>> for Authenticate {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let method = Method(self.0.clone());
+        let method = Method(self.0.clone(), self.1.clone());
         let codec = ProstCodec::default();
         async move { Ok(Grpc::new(codec).unary(method, request).await) }.boxed()
     }
 }
 
-struct Method(Logins);
+struct Method(Logins, Ailing);
 
 impl UnaryService<PbAuthenticateRequest> for Method {
     type Response = PbAuthenticateResponse;
-    type Future = Ready<Result<Response<Self::Response>, Status>>;
+    type Future = BoxFuture<'static, Result<Response<Self::Response>, Status>>;
 
     fn call(&mut self, request: Request<PbAuthenticateRequest>) -> Self::Future {
-        ready(self.0.log_in(request.get_ref()).map(Response::new))
+        let (logins, ailing) = (self.0.clone(), self.1.clone());
+        async move {
+            ailing.answers_logins().await;
+            logins.log_in(request.get_ref()).map(Response::new)
+        }
+        .boxed()
     }
 }

@@ -32,7 +32,7 @@ impl PbMaintenanceService for FakeEtcd {
             // Not measured; an etcd takes a page at least.
             db_size: 4096,
             version: self.version.to_owned(),
-            leader: 1,
+            leader: u64::from(self.ailing.knows_leader()),
             ..PbStatusResponse::default()
         }))
     }

@@ -4,9 +4,11 @@ mod kv;
 mod lease;
 mod login;
 mod maintenance;
+mod plight;
 mod server;
 mod watch;
 mod wire;
 
 pub use self::login::{PASSWORD, USER};
+pub use self::plight::Plight;
 pub use self::server::FakeEtcd;

@@ -19,6 +19,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
 use crate::fake::login::{Authenticate, Logins};
+use crate::fake::plight::{Ailing, Plight};
 use crate::fake::wire;
 
 /// A server that speaks etcd's protocol and keeps its data in a [`Memory`].
@@ -34,6 +35,7 @@ pub struct FakeEtcd {
     pub(crate) announces_late: bool,
     /// None where nobody has to log in.
     logins: Option<Logins>,
+    pub(crate) ailing: Ailing,
 }
 
 impl FakeEtcd {
@@ -46,7 +48,22 @@ impl FakeEtcd {
             snapshot: Bytes::new(),
             announces_late: false,
             logins: None,
+            ailing: Ailing::default(),
         }
+    }
+
+    /// Another member of the same cluster: it has the same data and logins, and is well.
+    #[must_use]
+    pub fn member(&self) -> Self {
+        Self {
+            ailing: Ailing::default(),
+            ..self.clone()
+        }
+    }
+
+    /// From now on this is wrong with the member; what it left unanswered it answers when it is well.
+    pub fn suffers(&self, plight: Plight) {
+        self.ailing.become_so(plight);
     }
 
     /// Sends this, whatever it is, to those who ask for a snapshot; nothing by default.
@@ -116,7 +133,11 @@ impl FakeEtcd {
             .add_service(InterceptedService::new(watch, check.clone()))
             .add_service(InterceptedService::new(lease, check))
             .add_service(PbMaintenanceServer::new(self.clone()))
-            .add_optional_service(self.logins.clone().map(Authenticate))
+            .add_optional_service(
+                self.logins
+                    .clone()
+                    .map(|logins| Authenticate(logins, self.ailing.clone())),
+            )
             .serve_with_incoming(connections.map(|io| io.map(Connection)))
             .await
     }

@@ -436,6 +436,18 @@ fn a_reader_that_goes_before_the_answer_leaves_no_watch_behind() {
 const EVERY: Duration = Duration::from_secs(10);
 
 #[test]
+fn watches_that_have_ended_are_forgotten_long_before_their_word_was_due() {
+    let mut bench = Bench::new();
+    for token in 0..10_000 {
+        let reader = bench.watch(token, 5, Some(Duration::from_secs(3600)));
+        bench.demux.leave(token);
+        drop(reader);
+    }
+    let kept = bench.demux.dues.len();
+    assert!(kept < 100, "{kept} of watches that have ended");
+}
+
+#[test]
 fn one_request_serves_all_who_wait_for_word() {
     let mut bench = Bench::new();
     bench.demux.trust_requested_progress();

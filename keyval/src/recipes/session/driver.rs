@@ -173,11 +173,7 @@ async fn give_back(shared: &Shared, leases: Vec<LeaseId>) -> Result<()> {
         match timeout(limit, shared.store.revoke(lease)).await {
             Ok(Ok(()) | Err(Error::LeaseLost { .. })) => Ok(()),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(Error::Timeout {
-                operation: "revoke",
-                after: limit,
-                outcome: Outcome::Unknown,
-            }),
+            Err(_) => Err(Error::timeout("revoke", limit, Outcome::Unknown)),
         }
     });
     join_all(revoked).await.into_iter().collect()

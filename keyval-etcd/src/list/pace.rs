@@ -1,0 +1,137 @@
+//! How many entries to ask for at a time. etcd can be given a number of entries and not of bytes, so
+//! that a page is bounded by what the ones before it held, and begins small where nothing is known.
+
+use keyval::Entry;
+
+/// How many entries the first page has at most, unless the caller says so: even of the largest values
+/// that etcd takes, they are no more than a list may hold.
+pub(crate) const FIRST: usize = 16;
+/// How many entries any other page has at most, unless the caller says so.
+pub(crate) const PAGE: usize = 2000;
+/// How many bytes a page should have at most, as far as those before it tell.
+const BYTES: usize = 640 * 1024;
+/// What an entry takes besides its key and its value.
+const SURPLUS: usize = 64;
+/// How many times larger than one before it a page is at most, and how many times smaller it is than
+/// one that did not come.
+pub(crate) const STEP: usize = 4;
+/// After so many times without an answer, one behind the other, no smaller page is tried.
+const PATIENCE: u32 = 3;
+
+/// How many entries to ask for, by what became of the pages so far.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    /// How many to ask for now, and at most.
+    page: usize,
+    most: usize,
+    /// How many bytes an entry has; large ones are remembered for a while, as several ranges are read
+    /// at once, and the last page is not always the last of the list.
+    entry: usize,
+    /// How often in a row there was no answer.
+    late: u32,
+}
+
+impl Pace {
+    /// Of a list of which nothing is known: with a first page of so many entries, and others of so many
+    /// at most.
+    pub(crate) fn new(first: usize, most: usize) -> Self {
+        Self {
+            page: first,
+            most,
+            entry: 0,
+            late: 0,
+        }
+    }
+
+    /// How many entries to ask for.
+    pub(crate) fn page(&self) -> usize {
+        self.page
+    }
+
+    /// Notes what came of a request for so many entries.
+    pub(crate) fn arrived(&mut self, asked: usize, entries: usize, bytes: usize) {
+        self.late = 0;
+        if entries > 0 {
+            self.entry = bytes.div_ceil(entries).max(self.entry / 2);
+        }
+        let fitting = BYTES / self.entry.max(1);
+        let grown = self.page.max(asked.saturating_mul(STEP));
+        self.page = grown.min(fitting).min(self.most).max(1);
+    }
+
+    /// Notes that so many entries were more than one answer may hold.
+    pub(crate) fn too_large(&mut self, asked: usize) {
+        self.most = self.most.min(asked / STEP).max(1);
+        self.page = self.page.min(self.most);
+    }
+
+    /// Notes that a request for so many entries was not answered in time; whether to try fewer.
+    pub(crate) fn is_worth_fewer(&mut self, asked: usize) -> bool {
+        // One that was sent together with another says nothing new.
+        if asked > self.most {
+            return true;
+        }
+        self.late += 1;
+        self.too_large(asked);
+        asked > 1 && self.late < PATIENCE
+    }
+}
+
+/// How many bytes entries take.
+pub(crate) fn bytes(entries: &[Entry]) -> usize {
+    let size = |entry: &Entry| entry.key.len() + entry.value.len() + SURPLUS;
+    entries.iter().map(size).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BYTES, FIRST, PAGE, Pace};
+
+    #[test]
+    fn pages_of_small_entries_grow_within_four_answers() {
+        let mut pace = Pace::new(FIRST, PAGE);
+        let mut pages = vec![pace.page()];
+        while pace.page() < PAGE {
+            let asked = pace.page();
+            // Several that were asked for together count as one.
+            pace.arrived(asked, asked, asked * 80);
+            pace.arrived(asked, asked, asked * 80);
+            pages.push(pace.page());
+        }
+        assert_eq!(pages, [FIRST, 64, 256, 1024, PAGE]);
+    }
+
+    #[test]
+    fn the_larger_the_entries_the_shorter_the_page_and_large_ones_are_remembered() {
+        let mut pace = Pace::new(FIRST, PAGE);
+        pace.arrived(FIRST, FIRST, FIRST * BYTES / 10);
+        assert_eq!(pace.page(), 10);
+        pace.arrived(10, 10, 10 * BYTES * 2);
+        assert_eq!(pace.page(), 1, "one at least");
+        pace.arrived(1, 1, 80);
+        assert_eq!(pace.page(), 1, "others may be as large");
+        pace.arrived(1, 1, 80);
+        assert_eq!(pace.page(), 2);
+    }
+
+    #[test]
+    fn what_does_not_come_is_asked_for_in_smaller_pages_a_few_times() {
+        let mut pace = Pace::new(FIRST, PAGE);
+        pace.arrived(64, 64, 64 * 80);
+        assert!(pace.is_worth_fewer(256));
+        assert!(
+            pace.is_worth_fewer(256) && pace.page() == 64,
+            "counted once"
+        );
+        assert!(pace.is_worth_fewer(64));
+        assert!(!pace.is_worth_fewer(16), "nobody answers");
+
+        let mut pace = Pace::new(FIRST, PAGE);
+        for asked in [64, 16, 4] {
+            assert!(pace.is_worth_fewer(asked));
+            pace.arrived(1, 1, 80);
+            assert!(pace.page() <= asked / 4, "it stays small");
+        }
+        assert!(!pace.is_worth_fewer(1), "there is no smaller page");
+    }
+}
