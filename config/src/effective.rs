@@ -10,8 +10,8 @@ use crate::tree::Tree;
 
 /// What the configuration of a plugin says in the end, to be compared with what it says later.
 ///
-/// Secrets are in it as what they are, also those in files. It shows no value: [`Section::effective`](crate::Section::effective) makes it, and there is an
-/// example.
+/// Secrets are in it as what they are, also those in files. It shows no value:
+/// [`Section::effective`](crate::Section::effective) makes it, and there is an example.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Effective(BTreeMap<String, String>);
 

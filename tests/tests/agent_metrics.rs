@@ -52,7 +52,7 @@ async fn a_scrape_sees_the_store_its_watches_its_sessions_and_the_plugins() {
         let wanted = [
             "keyval_client_operation_duration_seconds_bucket{backend=\"etcd\",op=\"put\",outcome=\"ok\",le=\"0.001\"}"
                 .to_owned(),
-            "keyval_watch_state{name=\"interfaces\",state=\"live\"} 1".to_owned(),
+            "keyval_watch_state{name=\"interfaces\",state=\"connected\"} 1".to_owned(),
             "keyval_watch_events_total{name=\"interfaces\",type=\"put\"} 1".to_owned(),
             "keyval_watch_resets_total{name=\"interfaces\",cause=\"initial\"} 1".to_owned(),
             "keyval_watch_last_progress_timestamp_seconds{name=\"interfaces\"}".to_owned(),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use keyval::recipes::{Election, Lock, Session};
 use keyval::{
     Broker, BrokerExt, KeyRange, Leases, Maintenance, Op, StoreExt, Txn, WatchOptions, Watcher,
     follow,
@@ -18,6 +19,8 @@ use keyval_config::Secret;
 use keyval_etcd::{EtcdConfig, EtcdStore};
 use keyval_tests::auth::{AuthEtcd, CHEAP};
 use keyval_tests::certificates::{Valid, put};
+use keyval_tests::fake::{self, FakeEtcd};
+use keyval_tests::name_server::NameServer;
 use keyval_tests::tls::{Clients, TlsEtcd};
 use parking_lot::Mutex;
 use tracing_subscriber::filter::LevelFilter;
@@ -114,7 +117,11 @@ async fn no_secret_is_ever_shown() {
 
     configurations(&seen, &server).await;
     let store = operations(&seen, &server).await;
+    recipes(&seen, &store).await;
     administration(&seen, &server).await;
+    snapshot(&seen, &server).await;
+    in_step_with_the_members(&seen, &server).await;
+    plain_text(&seen).await;
     outages(&seen, &mut server, &store).await;
     store.close().await.unwrap();
     seen.fail(store.get("app/a").await);
@@ -123,7 +130,7 @@ async fn no_secret_is_ever_shown() {
     assert!(text.contains("TRACE"), "the logs are there");
     assert!(text.contains("logged in to etcd"), "and ours among them");
     let secret = key_line(&agent.key);
-    for secret in [CANARY, secret] {
+    for secret in [CANARY, secret, fake::PASSWORD, fake::TOKEN] {
         let lines: Vec<&str> = text.lines().filter(|line| line.contains(secret)).collect();
         assert!(lines.is_empty(), "{}", lines.join("\n"));
     }
@@ -218,6 +225,113 @@ async fn operations(seen: &Seen, server: &TlsEtcd) -> EtcdStore {
     seen.fail(store.watch_opts(&all, WatchOptions::default()).await);
     store.delete("app/b").await.unwrap();
     store
+}
+
+/// Locks and elections, whose keys hold values of their own.
+async fn recipes(seen: &Seen, store: &EtcdStore) {
+    let scope = store.prefixed("app/");
+    let session = Session::open(scope, Duration::from_secs(60)).await.unwrap();
+    session.put("alive", value()).await.unwrap();
+    let lock = Lock::new(&session, "lock");
+    let turn = lock.acquire().await.unwrap();
+    seen.add(format!("{lock:?} {turn:?}"));
+    turn.release().await.unwrap();
+    let leadership = Election::new(&session, "election").campaign(value()).await;
+    let leadership = leadership.unwrap();
+    leadership.proclaim(value()).await.unwrap();
+    seen.add(format!("{session:?} {leadership:?}"));
+    session.close().await.unwrap();
+    seen.fail(leadership.proclaim(value()).await);
+}
+
+/// A copy of everything, also to where it cannot be written.
+async fn snapshot(seen: &Seen, server: &TlsEtcd) {
+    let root = config(server).with_login("root", "root");
+    let admin = EtcdStore::connect(&root).await.unwrap().admin();
+    let endpoint = &admin.endpoints().unwrap()[0];
+    let within = Duration::from_secs(30);
+    let path = server.folder().join("copy.db");
+    seen.add(format!(
+        "{:?}",
+        admin.snapshot(endpoint, &path, within).await.unwrap()
+    ));
+    let nowhere = server.folder().join("no/such/folder/copy.db");
+    seen.fail(admin.snapshot(endpoint, &nowhere, within).await);
+}
+
+/// A store that asks for the members again and again.
+async fn in_step_with_the_members(seen: &Seen, server: &TlsEtcd) {
+    let mut config = config(server).with_login("root", "root");
+    config.endpoint_sync = Duration::from_secs(1);
+    let asked = |url: &str| Some(url.to_owned());
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let filter = move |url: &str| {
+        // The test may be over.
+        let _ = tell.send(url.to_owned());
+        asked(url)
+    };
+    let environment = keyval_config::Environment::empty();
+    let store = EtcdStore::connect_filtered(&config, &environment, filter).await;
+    let store = store.unwrap();
+    told.recv().await.expect("the members are asked for");
+    seen.show(&store);
+    store.get("app/a").await.unwrap();
+    store.close().await.unwrap();
+}
+
+/// Logins in plain text, where a yes to that was given: by address, by the DNS, and by a client that
+/// was made elsewhere.
+async fn plain_text(seen: &Seen) {
+    let server = FakeEtcd::new("3.5.16").with_login();
+    let address = server.serve_on_loopback().await;
+    let login = |config: EtcdConfig| {
+        let config = config.with_login(fake::USER, fake::PASSWORD);
+        config.with_plaintext_credentials()
+    };
+    let config = login(EtcdConfig::default().with_endpoints([address.to_string()]));
+    let store = EtcdStore::connect(&config).await.unwrap();
+    store.put("a", value()).await.unwrap();
+    server.end_tokens();
+    // With a new token.
+    store.put("a", value()).await.unwrap();
+    assert!(server.logins() >= 2);
+    seen.show(&store);
+    store.close().await.unwrap();
+
+    let mut wrong = config.clone();
+    wrong.allow_plaintext_credentials = false;
+    seen.add(format!("{wrong:?}"));
+    seen.fail(EtcdStore::connect(&wrong).await);
+    let wrong = config
+        .clone()
+        .with_login(fake::USER, format!("wrong-{CANARY}"));
+    seen.fail(EtcdStore::connect(&wrong).await);
+
+    let names = NameServer::start().await;
+    let record = (
+        "_etcd-client._tcp.example.org.",
+        0,
+        "localhost.",
+        address.port(),
+    );
+    names.set(&[record]);
+    let srv = format!(
+        "{{discovery-srv: example.org, discovery-srv-server: \"{}\"}}",
+        names.address()
+    );
+    let srv = login(keyval_config::parse("etcd.yaml", &srv).unwrap());
+    let store = EtcdStore::connect(&srv).await.unwrap();
+    store.put("a", value()).await.unwrap();
+    store.close().await.unwrap();
+
+    let options = etcd_client::ConnectOptions::new().with_user(fake::USER, fake::PASSWORD);
+    let client = etcd_client::Client::connect([address.to_string()], Some(options)).await;
+    let client = client.unwrap();
+    let store = EtcdStore::from_client(&client, &EtcdConfig::default()).await;
+    let store = store.unwrap();
+    store.put("a", value()).await.unwrap();
+    server.end_tokens();
+    seen.fail(store.put("a", value()).await);
 }
 
 /// What an administrator does with the passwords of others.

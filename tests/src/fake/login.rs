@@ -20,6 +20,9 @@ pub const USER: &str = "app";
 /// The password.
 pub const PASSWORD: &str = "open sesame";
 
+/// What every token begins with, so that one can be told wherever it shows.
+pub const TOKEN: &str = "token-of-the-fake-";
+
 /// The logins of a server; clones are the same.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Logins(Arc<Counted>);
@@ -52,7 +55,7 @@ impl Logins {
         let number = self.0.given.fetch_add(1, Ordering::SeqCst) + 1;
         Ok(PbAuthenticateResponse {
             header: None,
-            token: number.to_string(),
+            token: format!("{TOKEN}{number}"),
         })
     }
 
@@ -62,7 +65,8 @@ impl Logins {
     /// As etcd.
     pub(crate) fn check(&self, request: Request<()>) -> Result<Request<()>, Status> {
         let token = request.metadata().get("token");
-        let number = token.and_then(|token| token.to_str().ok()?.parse::<u64>().ok());
+        let token = token.and_then(|token| token.to_str().ok()?.strip_prefix(TOKEN));
+        let number = token.and_then(|number| number.parse::<u64>().ok());
         match number {
             Some(number) if number > self.0.ended.load(Ordering::SeqCst) => Ok(request),
             Some(_) => Err(Status::unauthenticated("etcdserver: invalid auth token")),

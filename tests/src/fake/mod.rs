@@ -9,6 +9,6 @@ mod server;
 mod watch;
 mod wire;
 
-pub use self::login::{PASSWORD, USER};
+pub use self::login::{PASSWORD, TOKEN, USER};
 pub use self::plight::Plight;
 pub use self::server::FakeEtcd;
