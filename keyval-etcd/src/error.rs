@@ -249,9 +249,10 @@ fn kind_of(error: &etcd_client::Error) -> Kind {
     }
 }
 
-/// Whether there was no connection, no login, or the transport gave a request back that it had not taken from
+/// Whether there was no connection, or the transport gave a request back that it had not taken from
 /// its queue. The code does not say so: a server that resets a stream may have carried the request out,
-/// and has the same code.
+/// and has the same code. A request whose token the server refused, and that no login let us send again,
+/// counts as never sent, too: it was refused before anything was done.
 fn never_left(error: &(dyn StdError + 'static)) -> bool {
     let given_back = error.downcast_ref::<hyper::Error>();
     error.is::<ConnectError>()

@@ -32,8 +32,9 @@ pub enum ConnectionState {
     Connected {
         /// The endpoint in use; the store itself, where there is no other word for it.
         endpoint: Arc<str>,
-        /// How many outages there have been since the store was opened, the change to another
-        /// endpoint included: by it one sees also those that were too short to be seen.
+        /// How many outages there have been since the store was opened: by it one sees also those
+        /// that were too short to be seen. The loss of an endpoint is one, also where another took
+        /// its place at once; the change to another while both are there is none.
         outages: u64,
     },
     /// The connection ended, or the endpoint does not answer, and no other has answered yet.
@@ -258,6 +259,18 @@ impl ConnectionReporter {
         });
     }
 
+    /// Tells that another endpoint is used from now on although none was lost. Says nothing where
+    /// there is no connection.
+    pub fn moved(&self, to: impl Into<Arc<str>>) {
+        self.state.send_if_modified(|state| match state {
+            ConnectionState::Connected { endpoint, .. } => {
+                *endpoint = to.into();
+                true
+            }
+            _ => false,
+        });
+    }
+
     /// Tells that there is none, or that the causes have changed.
     pub fn disconnected(&self, causes: Vec<EndpointFailure>) {
         self.state.send_if_modified(|state| match state {
@@ -322,6 +335,24 @@ mod tests {
             outages: 0,
         };
         assert_eq!(connection.state(), connected);
+    }
+
+    #[test]
+    fn the_change_to_another_endpoint_is_no_outage_where_none_was_lost() {
+        let reporter = ConnectionReporter::connecting();
+        let connection = reporter.subscribe();
+        reporter.moved("a:1");
+        assert!(!connection.state().is_connected());
+        reporter.connected("a:1");
+        reporter.moved("b:1");
+        let connected = ConnectionState::Connected {
+            endpoint: "b:1".into(),
+            outages: 0,
+        };
+        assert_eq!(connection.state(), connected);
+        reporter.closed();
+        reporter.moved("c:1");
+        assert_eq!(connection.state(), ConnectionState::Closed);
     }
 
     #[tokio::test]

@@ -4,13 +4,17 @@
 
 use std::time::{Duration, Instant};
 
-use keyval::{Broker, BrokerExt, Key, Op, Outcome, PutOptions, Txn};
+use keyval::{Broker, BrokerExt, ConnectionState, Key, Op, Outcome, PutOptions, Txn};
 use keyval_etcd::{EtcdConfig, EtcdStore};
 use keyval_tests::fake::{FakeEtcd, PASSWORD, Plight, USER};
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 const VERSION: &str = "3.5.16";
 /// The deadline of calls here. Half of it is more than a healthy call takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(2);
+/// How long anything may take that should happen soon, on a machine that is busy.
+const SOON: Duration = Duration::from_secs(30);
 
 /// Members of one cluster, and a configuration that names them in this order.
 async fn cluster(members: &[FakeEtcd]) -> EtcdConfig {
@@ -51,6 +55,75 @@ async fn a_store_that_only_writes_leaves_a_member_that_carries_nothing_out() {
             }
             ailing.suffers(Plight::None);
         }
+    }
+}
+
+#[tokio::test]
+async fn reads_do_not_lead_writes_back_to_a_member_that_carries_none_out() {
+    let a = FakeEtcd::new(VERSION);
+    let b = a.member();
+    let store = store(&a, &b).await;
+    store.put("a", "1").await.unwrap();
+    a.suffers(Plight::NoWrites);
+    let readers = (0..8).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            loop {
+                store.get("a").await.unwrap();
+            }
+        })
+    });
+    let readers: Vec<_> = readers.map(AbortOnDropHandle::new).collect();
+    let error = store.put("a", "2").await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+    for n in 0..10 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let put = store.put("a", n.to_string()).await;
+        put.unwrap_or_else(|error| panic!("put {n}: {error}"));
+    }
+    assert!(readers.iter().all(|reader| !reader.is_finished()));
+}
+
+#[tokio::test]
+async fn a_call_without_an_answer_is_no_outage_where_another_member_answers() {
+    let a = FakeEtcd::new(VERSION);
+    let b = a.member();
+    let store = store(&a, &b).await;
+    let connection = store.connection();
+    let first = endpoint_of(&connection.state());
+    a.suffers(Plight::NoWrites);
+    let error = store.put("a", "1").await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+    store.put("a", "2").await.unwrap();
+    let moved = |state: &ConnectionState| state.is_connected() && endpoint_of(state) != first;
+    let moved = timeout(SOON, connection.wait_for(moved)).await;
+    match moved.expect("calls went elsewhere").expect("it is open") {
+        ConnectionState::Connected { outages, .. } => assert_eq!(outages, 0),
+        state => unreachable!("{state}"),
+    }
+}
+
+fn endpoint_of(state: &ConnectionState) -> String {
+    match state {
+        ConnectionState::Connected { endpoint, .. } => endpoint.to_string(),
+        state => panic!("{state}"),
+    }
+}
+
+#[tokio::test]
+async fn a_member_in_doubt_is_asked_after_all_where_no_other_is_there() {
+    let a = FakeEtcd::new(VERSION);
+    let b = a.member();
+    let store = store(&a, &b).await;
+    // Both left a call without an answer, one after the other.
+    for ailing in [&a, &b] {
+        ailing.suffers(Plight::NoWrites);
+        let error = store.put("a", "1").await.unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+        ailing.suffers(Plight::None);
+    }
+    for n in 0..10 {
+        store.put("a", n.to_string()).await.unwrap();
     }
 }
 

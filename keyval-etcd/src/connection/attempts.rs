@@ -11,6 +11,9 @@ use crate::error::{self, Call};
 pub(crate) enum Failure {
     /// The endpoint could not be reached, so that nothing was sent.
     NotReached(Arc<str>),
+    /// The endpoint is there, and another was rather to be asked for this reason, so that nothing was
+    /// sent.
+    Doubted(&'static str),
     /// The endpoint, or the way to it, answered so.
     Failed(etcd_client::Error),
     /// The endpoint was silent for this long.
@@ -22,7 +25,7 @@ impl Failure {
     /// a read and brought no answer.
     pub(crate) fn allows_another(&self, call: &Call<'_>) -> bool {
         match self {
-            Self::NotReached(_) => true,
+            Self::NotReached(_) | Self::Doubted(_) => true,
             Self::Failed(failure) => error::allows_another(call, failure),
             Self::Silent(_) => call.repeatable,
         }
@@ -32,13 +35,14 @@ impl Failure {
     pub(crate) fn blames_endpoint(&self) -> bool {
         match self {
             Self::NotReached(_) | Self::Silent(_) => true,
+            Self::Doubted(_) => false,
             Self::Failed(failure) => error::is_lost(failure),
         }
     }
 
     fn was_sent(&self) -> bool {
         match self {
-            Self::NotReached(_) => false,
+            Self::NotReached(_) | Self::Doubted(_) => false,
             Self::Failed(failure) => !error::never_sent(failure),
             Self::Silent(_) => true,
         }
@@ -47,7 +51,7 @@ impl Failure {
     /// Whether the request may have been carried out although nobody said so.
     pub(crate) fn leaves_doubt(&self) -> bool {
         match self {
-            Self::NotReached(_) => false,
+            Self::NotReached(_) | Self::Doubted(_) => false,
             Self::Failed(failure) => error::is_lost(failure) && !error::never_sent(failure),
             Self::Silent(_) => true,
         }
@@ -57,6 +61,7 @@ impl Failure {
     pub(crate) fn words(&self) -> String {
         match self {
             Self::NotReached(cause) => cause.to_string(),
+            Self::Doubted(why) => (*why).to_owned(),
             Self::Failed(failure) => error::words(failure),
             Self::Silent(after) => format!("no answer within {after:?}"),
         }
@@ -109,13 +114,13 @@ pub(crate) fn error_of(call: &Call<'_>, mut attempts: Vec<Attempt>, deadline: Du
                 last.failure.words()
             ),
         },
-        Failure::NotReached(cause) => {
+        unsent @ (Failure::NotReached(_) | Failure::Doubted(_)) => {
             let outcome = if doubt {
                 Outcome::Unknown
             } else {
                 Outcome::NotApplied
             };
-            let endpoint = &last.endpoint;
+            let (endpoint, cause) = (&last.endpoint, unsent.words());
             Error::unavailable(format!("{call}: {endpoint}: {cause}{earlier}"), outcome)
         }
     }

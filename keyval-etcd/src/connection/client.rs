@@ -203,18 +203,26 @@ impl Client {
         let within = self.time_of(&call);
         let deadline = from_now(within);
         let (mut asked, mut attempts) = (Vec::new(), Vec::new());
-        while let Some(at) = nodes.next(&asked) {
+        // Passed over for its doubt alone, and asked after all if no other takes the call.
+        let mut passed_over = None;
+        while let Some(at) = nodes.next(&asked).or_else(|| passed_over.take()) {
             let node = nodes.get(at);
             let limits = Limits::new(deadline, nodes.has_another(at, &asked));
             let failure = match self.attempt(&call, node, &send, limits).await? {
                 Ok(reply) => {
-                    self.pool.succeeded(&nodes, at);
+                    if !asked.is_empty() {
+                        self.pool.prefer(&nodes, at);
+                    }
+                    self.pool.answered(node, limits.began);
                     return Ok((node.clone(), reply));
                 }
                 Err(failure) => failure,
             };
             let last = !failure.allows_another(&call) || Instant::now() >= deadline;
             asked.push(at);
+            if matches!(failure, Failure::Doubted(_)) {
+                passed_over = Some(at);
+            }
             if failure.blames_endpoint() {
                 nodes.leave(at);
             }
@@ -241,7 +249,7 @@ impl Client {
         let limits = Limits::new(deadline, false);
         let failure = match self.attempt(&call, node, &send, limits).await? {
             Ok(reply) => {
-                self.pool.answered(node);
+                self.pool.answered(node, limits.began);
                 return Ok(reply);
             }
             Err(failure) => failure,
@@ -305,14 +313,14 @@ impl Client {
             Err(_) => return Err(Failure::NotReached(node.silence(within).into())),
         }
         match node.health.doubt() {
-            Some(doubt) if limits.another => Err(Failure::NotReached(doubt.into())),
+            Some(doubt) if limits.another => Err(Failure::Doubted(doubt.why)),
             _ => Ok(()),
         }
     }
 
     /// Notes what an attempt says of the endpoint.
     fn note(&self, node: &Node, failure: Failure) -> Attempt {
-        if failure.leaves_doubt() {
+        if matches!(failure, Failure::Silent(_)) {
             self.pool.left_unanswered(node, &failure.words());
         } else if failure.blames_endpoint() {
             self.pool.failed(node, &failure.words());

@@ -15,6 +15,8 @@ pub(crate) fn from_now(time: Duration) -> Instant {
 /// The times of one attempt.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
+    /// When it began.
+    pub(crate) began: Instant,
     /// When it has to be able to send its request: half of the time is left where there is another
     /// endpoint to be asked.
     pub(crate) ready: Instant,
@@ -34,6 +36,7 @@ impl Limits {
             deadline
         };
         Self {
+            began: now,
             ready,
             deadline,
             another,

@@ -13,10 +13,14 @@ use tokio::time::Instant;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
+/// For how long a doubt counts: nothing but a call can clear it, and an endpoint that was left gets
+/// none.
+const DOUBT: Duration = Duration::from_secs(30);
+
 /// Whether an endpoint answers: unknown at first, then up or down.
 ///
 /// One that is up can be in doubt: it knows no leader, or it answers questions for its state but left
-/// a call without an answer. Then it is asked only if no other endpoint is there.
+/// a call without an answer. Then one that is not in doubt is rather asked, for a while.
 pub(crate) struct Health {
     /// Whose, for the metric.
     endpoint: Arc<str>,
@@ -38,10 +42,17 @@ struct History {
     /// None unless it is down.
     failed: Option<Failed>,
     backoff: Backoff,
-    /// Whether it knew no leader when it was asked last.
-    leaderless: bool,
-    /// Whether it left a call without an answer and has answered none since.
-    unanswered: bool,
+    /// When it was asked for its state last, if it knew no leader then.
+    leaderless: Option<Instant>,
+    /// When it left a call without an answer, if it has answered none since.
+    unanswered: Option<Instant>,
+}
+
+/// Why an endpoint that is up is rather not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Doubt {
+    pub(crate) since: Instant,
+    pub(crate) why: &'static str,
 }
 
 struct Failed {
@@ -59,8 +70,8 @@ impl Health {
             history: Mutex::new(History {
                 failed: None,
                 backoff: policy().start(),
-                leaderless: false,
-                unanswered: false,
+                leaderless: None,
+                unanswered: None,
             }),
         }
     }
@@ -75,24 +86,32 @@ impl Health {
         self.standing.load(Ordering::Acquire) == UP
     }
 
-    /// Why another endpoint is rather asked although it is up; none if it is not in doubt.
-    pub(crate) fn doubt(&self) -> Option<&'static str> {
+    /// Why another endpoint is rather asked although it is up, and since when; none if it is not in
+    /// doubt.
+    pub(crate) fn doubt(&self) -> Option<Doubt> {
         if self.standing.load(Ordering::Acquire) != DOUBTFUL {
             return None;
         }
-        let leaderless = self.history.lock().leaderless;
-        Some(if leaderless {
-            "it knows no leader"
-        } else {
-            "it left the last call without an answer"
-        })
+        let history = self.history.lock();
+        let doubts = [
+            (history.leaderless, "it knows no leader"),
+            (history.unanswered, "it left a call without an answer"),
+        ];
+        let doubts = doubts
+            .into_iter()
+            .filter_map(|(since, why)| Some(Doubt { since: since?, why }));
+        let now = Instant::now();
+        doubts
+            .filter(|doubt| now.saturating_duration_since(doubt.since) < DOUBT)
+            .max_by_key(|doubt| doubt.since)
     }
 
-    /// Notes that it answered a call.
-    pub(crate) fn succeeded(&self) {
+    /// Notes that it answered a call which began then. A call that was left without an answer since
+    /// says more.
+    pub(crate) fn succeeded(&self, began: Instant) {
         let mut history = self.history.lock();
-        history.unanswered = false;
-        history.leaderless = false;
+        history.leaderless = None;
+        history.unanswered = history.unanswered.filter(|since| *since > began);
         self.answers(&mut history);
     }
 
@@ -100,20 +119,20 @@ impl Health {
     /// says nothing of a call that it left without an answer.
     pub(crate) fn told(&self, leader: bool) {
         let mut history = self.history.lock();
-        history.leaderless = !leader;
+        history.leaderless = (!leader).then(Instant::now);
         self.answers(&mut history);
     }
 
     fn answers(&self, history: &mut History) {
         history.failed = None;
         history.backoff = policy().start();
-        let doubtful = history.leaderless || history.unanswered;
+        let doubtful = history.leaderless.is_some() || history.unanswered.is_some();
         self.stands(if doubtful { DOUBTFUL } else { UP });
     }
 
-    /// Notes that a call was sent to it and not answered.
+    /// Notes that a call was sent to it and that nothing came back, though the connection stood.
     pub(crate) fn left_unanswered(&self, cause: &str) {
-        self.history.lock().unanswered = true;
+        self.history.lock().unanswered = Some(Instant::now());
         self.failed(cause);
     }
 
@@ -191,7 +210,7 @@ mod tests {
 
     use tokio::time::{Instant, advance};
 
-    use super::{FIRST_WAIT, Health, LONGEST_WAIT};
+    use super::{DOUBT, FIRST_WAIT, Health, LONGEST_WAIT};
 
     #[tokio::test(start_paused = true)]
     async fn an_endpoint_that_fails_is_avoided_for_a_while_and_forgiven_at_once() {
@@ -207,29 +226,43 @@ mod tests {
             assert_eq!(health.avoid_until(Instant::now()), None);
             assert_eq!(&*health.cause().unwrap(), "refused");
         }
-        health.succeeded();
+        health.succeeded(Instant::now());
         assert!(health.is_up() && health.cause().is_none());
         health.failed("again");
         let now = Instant::now();
         assert!(health.avoid_until(now).unwrap() <= now + FIRST_WAIT);
     }
 
-    #[test]
-    fn an_endpoint_without_a_leader_or_an_answer_is_in_doubt_until_it_has_them() {
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_without_a_leader_or_an_answer_is_in_doubt_until_it_has_them() {
         let health = Health::unknown("a:1".into());
         health.told(false);
         assert!(health.is_up() && !health.is_sound());
-        assert_eq!(health.doubt(), Some("it knows no leader"));
+        assert_eq!(health.doubt().unwrap().why, "it knows no leader");
         health.told(true);
         assert!(health.is_sound() && health.doubt().is_none());
 
+        let earlier = Instant::now();
+        advance(Duration::from_secs(1)).await;
         health.left_unanswered("no answer within 3s");
         assert!(!health.is_up());
         health.told(true);
         assert!(health.is_up() && !health.is_sound(), "its state is not all");
-        assert!(health.doubt().unwrap().contains("without an answer"));
-        health.succeeded();
+        assert!(health.doubt().unwrap().why.contains("without an answer"));
+        health.succeeded(earlier);
+        assert!(health.doubt().is_some(), "that was asked before");
+        health.succeeded(Instant::now());
         assert!(health.is_sound());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_doubt_that_nothing_confirms_lapses() {
+        let health = Health::unknown("a:1".into());
+        health.left_unanswered("no answer within 3s");
+        health.told(true);
+        assert!(health.doubt().is_some());
+        advance(DOUBT).await;
+        assert!(health.is_up() && health.doubt().is_none());
     }
 
     #[tokio::test(start_paused = true)]

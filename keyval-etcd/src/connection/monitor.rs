@@ -48,11 +48,19 @@ pub(crate) async fn look_after(pool: Arc<Pool>, wake: Arc<Notify>, held: Held) {
 async fn keep_connected(pool: &Pool, wake: &Notify, mut held: Held) {
     loop {
         let carried = carry(held.channel.clone());
-        tokio::select! {
+        let parted = tokio::select! {
             // The end of the connection before that of the stream on it.
             biased;
-            () = until_lost(pool, wake, &mut held) => {}
+            parted = until_parted(pool, wake, &mut held) => parted,
             never = carried => match never {},
+        };
+        if matches!(parted, Parted::Left)
+            && let Some(other) = take_over(pool, &held).await
+        {
+            pool.states.moved(other.node.endpoint.clone());
+            info!(left = %held.node.endpoint, endpoint = %other.node.endpoint, "calls to etcd go to another endpoint");
+            held = other;
+            continue;
         }
         let node = &held.node;
         pool.states
@@ -66,38 +74,62 @@ async fn keep_connected(pool: &Pool, wake: &Notify, mut held: Held) {
     }
 }
 
+/// Why an endpoint is not held any more.
+enum Parted {
+    /// The connection ended, or it does not answer.
+    Lost,
+    /// Calls go to another.
+    Left,
+}
+
 /// Waits until the connection ends, the endpoint does not answer, or calls have left it.
-async fn until_lost(pool: &Pool, wake: &Notify, held: &mut Held) {
+async fn until_parted(pool: &Pool, wake: &Notify, held: &mut Held) -> Parted {
     let node = &held.node;
-    while node.health.is_up() && is_current(pool, node) {
+    let mut stirred = !node.health.is_up();
+    while is_current(pool, node) {
+        // A call has failed, or went elsewhere.
+        if stirred {
+            if node.ask(pool.dial_timeout).await.is_err() {
+                return Parted::Lost;
+            }
+            if node.health.doubt().is_some() && prefer_another(pool, node).await {
+                break;
+            }
+        }
         tokio::select! {
             biased;
-            _ = held.events.changed() => return,
-            () = wake.notified() => {}
+            _ = held.events.changed() => return Parted::Lost,
+            () = wake.notified() => stirred = true,
         }
-        // A call has failed, or went elsewhere.
-        if is_current(pool, node) {
-            if node.ask(pool.dial_timeout).await.is_err() {
-                return;
-            }
-            if node.health.doubt().is_some() {
-                prefer_another(pool, node).await;
-            }
-        }
+    }
+    match held.events.has_changed() {
+        Ok(false) => Parted::Left,
+        // The connection has ended, too.
+        Ok(true) | Err(_) => Parted::Lost,
     }
 }
 
-/// Leaves an endpoint that is in doubt if another answers that is not.
-async fn prefer_another(pool: &Pool, node: &Arc<Node>) {
+/// Leaves an endpoint that is in doubt if another answers that is not; says whether it did.
+async fn prefer_another(pool: &Pool, node: &Arc<Node>) -> bool {
     let Some(nodes) = pool.nodes().filter(|nodes| nodes.all().len() > 1) else {
-        return;
+        return false;
     };
-    if let Ok((at, _)) = first_to_answer(nodes.all(), pool.dial_timeout).await
-        && nodes.get(at).health.doubt().is_none()
-        && Arc::ptr_eq(nodes.current(), node)
-    {
-        nodes.prefer(at);
+    match first_to_answer(nodes.all(), pool.dial_timeout).await {
+        Ok((at, _)) if nodes.get(at).health.doubt().is_none() => {
+            Arc::ptr_eq(nodes.current(), node) && nodes.prefer(at)
+        }
+        _ => false,
     }
+}
+
+/// Holds the endpoint that calls go to now, if it answers: then nothing was out of reach meanwhile.
+async fn take_over(pool: &Pool, left: &Held) -> Option<Held> {
+    let nodes = pool.nodes()?;
+    let node = nodes.current();
+    // Held before it is asked, so that no end of the connection is missed.
+    let held = Held::new(node)?;
+    let is_another = !Arc::ptr_eq(node, &left.node);
+    (is_another && node.ask(pool.dial_timeout).await.is_ok()).then_some(held)
 }
 
 fn is_current(pool: &Pool, node: &Arc<Node>) -> bool {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::time::Instant;
 
+use crate::connection::health::Doubt;
 use crate::connection::node::Node;
 
 /// The endpoints as they are now; another list takes the place of this one as a whole.
@@ -53,7 +54,7 @@ impl Nodes {
         // The first of equals: those of which good is known, then those of which nothing bad is.
         let better = other.min_by_key(|&other| {
             let health = &self.list[other].health;
-            (health.doubt().is_some(), !health.is_up())
+            (since(health.doubt()), !health.is_up())
         });
         if let Some(better) = better {
             // Unless some other call has changed it meanwhile.
@@ -64,8 +65,8 @@ impl Nodes {
     }
 
     /// The endpoint to ask after these: the current one, then those behind it, but such as are in
-    /// doubt only after the others, and such as failed lately only after those, the one that waits
-    /// shortest first. None if all were asked.
+    /// doubt only after the others, that which has been so for longest first, and such as failed
+    /// lately only after those, the one that waits shortest first. None if all were asked.
     pub(crate) fn next(&self, asked: &[usize]) -> Option<usize> {
         let current = self.current.load(Ordering::Relaxed);
         if asked.is_empty() && self.list[current].health.is_sound() {
@@ -77,7 +78,7 @@ impl Nodes {
             // The first of equals; to be avoided until none is less than until any time.
             .min_by_key(|&at| {
                 let health = &self.list[at].health;
-                (health.avoid_until(now), health.doubt().is_some())
+                (health.avoid_until(now), since(health.doubt()))
             })
     }
 
@@ -98,4 +99,10 @@ impl Nodes {
                 && self.list[other].health.avoid_until(now).is_none()
         })
     }
+}
+
+/// By which of two endpoints that are in doubt the one is asked first that may be well again; one that
+/// is not in doubt is before both.
+fn since(doubt: Option<Doubt>) -> Option<Instant> {
+    doubt.map(|doubt| doubt.since)
 }

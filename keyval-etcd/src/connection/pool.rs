@@ -7,10 +7,15 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use keyval::{ConnectionReporter, EndpointFailure};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::deadline::from_now;
 use crate::connection::node::Node;
 use crate::connection::nodes::Nodes;
+
+/// For how long one that is not in doubt is waited for once one that is has answered.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// The endpoints of one store.
 pub(crate) struct Pool {
@@ -51,22 +56,22 @@ impl Pool {
         }
     }
 
-    /// Notes that this endpoint answered a call, and asks it first from now on.
-    pub(crate) fn succeeded(&self, nodes: &Nodes, at: usize) {
-        let left = nodes.prefer(at);
-        self.answered(nodes.get(at));
-        if left && let Some(wake) = &self.wake {
+    /// Asks this endpoint first from now on: it has answered a call for which others were left.
+    pub(crate) fn prefer(&self, nodes: &Nodes, at: usize) {
+        if nodes.prefer(at)
+            && let Some(wake) = &self.wake
+        {
             wake.notify_one();
         }
     }
 
-    /// Notes that this endpoint answered a call.
-    pub(crate) fn answered(&self, node: &Node) {
+    /// Notes that this endpoint answered a call that began then.
+    pub(crate) fn answered(&self, node: &Node, began: Instant) {
         if node.health.is_sound() {
             return;
         }
         let was_up = node.health.is_up();
-        node.health.succeeded();
+        node.health.succeeded(began);
         if was_up {
             return;
         }
@@ -106,7 +111,7 @@ impl Pool {
 }
 
 /// The place of the endpoint that answers first, and its version. One that is in doubt is taken only
-/// if no other answers.
+/// if no other answers soon after it, and of several that which has been so for longest.
 ///
 /// # Errors
 /// Why each does not answer, in their order.
@@ -122,23 +127,36 @@ pub(crate) async fn first_to_answer(
         .enumerate()
         .map(|(at, node)| async move { (at, node.ask(within).await) })
         .collect();
-    let mut doubtful = None;
+    let mut doubtful = Vec::new();
     let mut failures = Vec::new();
-    while let Some((at, answered)) = asked.next().await {
+    // Each is asked for so long only; from the first that is in doubt on, there is less time.
+    let mut until = None;
+    while let Some((at, answered)) = by(until, asked.next()).await {
         match answered {
-            Ok(version) if nodes[at].health.doubt().is_none() => return Ok((at, version)),
-            Ok(version) => {
-                doubtful.get_or_insert((at, version));
-            }
+            Ok(version) => match nodes[at].health.doubt() {
+                None => return Ok((at, version)),
+                Some(doubt) => {
+                    until.get_or_insert_with(|| from_now(GRACE));
+                    doubtful.push((doubt.since, at, version));
+                }
+            },
             Err(cause) => failures.push((at, cause)),
         }
     }
-    if let Some(found) = doubtful {
-        return Ok(found);
+    if let Some((_, at, version)) = doubtful.into_iter().min_by_key(|(since, ..)| *since) {
+        return Ok((at, version));
     }
     failures.sort_unstable_by_key(|(at, _)| *at);
     Err(failures
         .into_iter()
         .map(|(at, cause)| EndpointFailure::new(nodes[at].endpoint.clone(), cause))
         .collect())
+}
+
+/// What comes until then, if it must come by a time.
+async fn by<T>(until: Option<Instant>, next: impl Future<Output = Option<T>>) -> Option<T> {
+    match until {
+        Some(until) => timeout_at(until, next).await.ok().flatten(),
+        None => next.await,
+    }
 }

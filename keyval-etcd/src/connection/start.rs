@@ -41,7 +41,7 @@ async fn log_in(nodes: &[Arc<Node>], first: usize, store: &str, within: Duration
         let failure = match timeout_at(limits.ready, node.log_in()).await {
             Ok(Ok(())) => {
                 if at != first {
-                    node.health.succeeded();
+                    node.health.succeeded(begun);
                 }
                 return Ok(at);
             }

@@ -19,7 +19,7 @@ impl PbKvService for FakeEtcd {
         &self,
         request: Request<PbRangeRequest>,
     ) -> Result<Response<PbRangeResponse>, Status> {
-        self.ailing.answers_calls().await;
+        self.ailing.answers_reads().await;
         let request = request.into_inner();
         let options = wire::list_options(&request);
         let range = wire::range(request.key, request.range_end);
@@ -59,7 +59,7 @@ impl PbKvService for FakeEtcd {
     }
 
     async fn put(&self, request: Request<PbPutRequest>) -> Result<Response<PbPutResponse>, Status> {
-        self.ailing.answers_calls().await;
+        self.ailing.answers_writes().await;
         let request = request.into_inner();
         let options = wire::put_options(&request)?;
         let reply = self
@@ -76,7 +76,7 @@ impl PbKvService for FakeEtcd {
         &self,
         request: Request<PbDeleteRequest>,
     ) -> Result<Response<PbDeleteResponse>, Status> {
-        self.ailing.answers_calls().await;
+        self.ailing.answers_writes().await;
         let request = request.into_inner();
         let options = wire::delete_options(&request);
         let range = wire::range(request.key, request.range_end);
@@ -91,7 +91,7 @@ impl PbKvService for FakeEtcd {
     }
 
     async fn txn(&self, request: Request<PbTxnRequest>) -> Result<Response<PbTxnResponse>, Status> {
-        self.ailing.answers_calls().await;
+        self.ailing.answers_writes().await;
         let txn = transaction(request.into_inner())?;
         let reply = self.store.commit(txn).await.map_err(wire::status)?;
         let header = wire::header(reply.revision);

@@ -21,7 +21,7 @@ impl PbLeaseService for FakeEtcd {
         &self,
         request: Request<PbLeaseGrantRequest>,
     ) -> Result<Response<PbLeaseGrantResponse>, Status> {
-        self.ailing.answers_calls().await;
+        self.ailing.answers_writes().await;
         let request = request.into_inner();
         let lease = wire::lease(request.id)
             .ok_or_else(|| Status::unimplemented("a lease whose number the server chooses"))?;

@@ -16,6 +16,8 @@ pub enum Plight {
     Stalled,
     /// It answers no login.
     NoLogins,
+    /// It answers reads, and no writes.
+    NoWrites,
 }
 
 /// The plight of one member, which a test can change at any time.
@@ -31,15 +33,22 @@ impl Ailing {
         *self.0.borrow() != Plight::CutOff
     }
 
-    /// Waits until calls are answered.
-    pub(crate) async fn answers_calls(&self) {
-        self.until(|plight| matches!(plight, Plight::None | Plight::NoLogins))
-            .await;
+    /// Waits until reads are answered.
+    pub(crate) async fn answers_reads(&self) {
+        let good = [Plight::None, Plight::NoLogins, Plight::NoWrites];
+        self.until(|plight| good.contains(&plight)).await;
+    }
+
+    /// Waits until writes are answered.
+    pub(crate) async fn answers_writes(&self) {
+        let good = [Plight::None, Plight::NoLogins];
+        self.until(|plight| good.contains(&plight)).await;
     }
 
     /// Waits until logins are answered.
     pub(crate) async fn answers_logins(&self) {
-        self.until(|plight| plight == Plight::None).await;
+        let good = [Plight::None, Plight::NoWrites];
+        self.until(|plight| good.contains(&plight)).await;
     }
 
     async fn until(&self, better: impl Fn(Plight) -> bool) {
