@@ -164,6 +164,32 @@ async fn an_entrance_in_doubt_costs_one_watch_and_not_the_next_try() -> Result<(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_late_entrance_is_looked_out_for_until_twenty_minutes_after_the_doubt() -> Result<()> {
+    let (store, control) = faulty();
+    let session = Session::open(store.clone(), TTL).await?;
+    let lock = Lock::new(&session, "lock");
+    let minutes = |minutes: u64| tokio::time::sleep(Duration::from_secs(minutes * 60));
+    for _ in 0..2 {
+        control.fail_next_of(Operation::Commit, 1, Fault::request_held());
+        assert!(lock.acquire().await?.release().await?);
+        control.until_called(Operation::Watch, 1).await;
+        minutes(15).await;
+        assert_eq!(control.open_watches(), 1, "one for both doubts");
+    }
+    assert_eq!(store.deliver_held().await, 2);
+    until_queued(&store, 0).await?;
+    minutes(6).await;
+    assert_eq!(control.open_watches(), 0);
+
+    control.fail_next_of(Operation::Commit, 1, Fault::request_held());
+    assert!(lock.acquire().await?.release().await?);
+    assert_eq!(store.deliver_held().await, 1);
+    until_queued(&store, 0).await?;
+    assert!(session.is_alive(), "it was not the end of its lease");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_entrance_that_failed_is_withdrawn_if_it_comes_even_in_an_outage() -> Result<()> {
     let (store, control) = faulty();
     let lock = lock(&store).await?;

@@ -325,6 +325,68 @@ async fn a_removed_key_of_which_a_put_had_no_answer_is_kept_away_until_it_is_put
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_put_that_was_refused_does_not_let_a_removed_key_come_back_late() {
+    let memory = Memory::new();
+    let store = Faulty::new(memory.clone());
+    let control = store.control();
+    let session = Session::open_opts(store.clone(), options()).await.unwrap();
+    let mut watch = watch(&memory).await;
+    control.fail_next_of(Operation::Put, 1, Fault::request_held());
+    control.fail_next_of(Operation::Put, 1, Fault::refused());
+    let error = session.put("key", "late").await.unwrap_err();
+    assert!(error.may_have_applied(), "{error:?}");
+    assert!(!session.remove("key").await.unwrap());
+    let error = session.put("key", "refused").await.unwrap_err();
+    assert!(!error.may_have_applied(), "{error:?}");
+    control.until_called(Operation::Watch, 1).await;
+    assert_eq!(store.deliver_held().await, 1);
+    let told = timeout(TTL, told(&mut watch, 2)).await;
+    assert_eq!(told.expect("soon"), ["put key", "delete key"]);
+
+    session.put("key", "wanted").await.unwrap();
+    sleep(TTL).await;
+    assert_eq!(memory.get("key").await.unwrap().unwrap().value, "wanted");
+    assert_eq!(control.open_watches(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_again_that_was_given_up_is_not_taken_away_if_it_comes() {
+    let (session, control, memory) = open().await;
+    control.fail_next_of(Operation::Put, 1, Fault::request_lost());
+    session.put("key", "lost").await.unwrap_err();
+    assert!(!session.remove("key").await.unwrap());
+    control.until_called(Operation::Watch, 1).await;
+    control.fail_next_of(Operation::Put, 1, Fault::answer_lost());
+    session.put("key", "again").await.unwrap_err();
+    sleep(TTL).await;
+    assert_eq!(memory.get("key").await.unwrap().unwrap().value, "again");
+    assert!(session.remove("key").await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn removed_keys_are_kept_away_for_twenty_minutes_and_not_as_long_as_the_session_lives() {
+    let (session, control, _memory) = open().await;
+    let minutes = |minutes: u64| sleep(seconds(minutes * 60));
+    for n in 0..20 {
+        control.fail_next_of(Operation::Put, 1, Fault::request_lost());
+        let key = format!("key/{n}");
+        session.put(key.clone(), "x").await.unwrap_err();
+        assert!(!session.remove(key).await.unwrap());
+    }
+    control.until_called(Operation::Watch, 20).await;
+    minutes(19).await;
+    assert_eq!(control.open_watches(), 20);
+    minutes(2).await;
+    assert_eq!(control.open_watches(), 0);
+    for n in 0..20 {
+        assert!(!session.remove(format!("key/{n}")).await.unwrap());
+    }
+    sleep(TTL).await;
+    assert_eq!(control.open_watches(), 0, "they are forgotten");
+    assert!(session.is_alive());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_lost_while_the_keys_come_back_is_replaced_too() {
     let (session, control, memory) = open().await;
     for n in 0..10 {

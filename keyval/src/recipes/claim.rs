@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard, watch};
+use tokio::time::{Instant, sleep_until};
 
 use crate::key::Key;
 use crate::revision::Revision;
@@ -25,7 +25,8 @@ pub(super) struct Slot {
     /// When the key came to be that was the session's last: whatever stands there and came to be later
     /// is nobody's, unless one who has the turn is just about to find it.
     owned: watch::Sender<Revision>,
-    cleared: AtomicBool,
+    /// Until when somebody clears the key; `None` if nobody does.
+    cleared: Mutex<Option<Instant>>,
 }
 
 /// The right to use a key, until it is dropped.
@@ -60,7 +61,7 @@ impl Claims {
         let slot = Arc::new(Slot {
             turn: Arc::default(),
             owned: watch::Sender::new(Revision::ZERO),
-            cleared: AtomicBool::new(false),
+            cleared: Mutex::default(),
         });
         slots.insert(key.clone(), Arc::downgrade(&slot));
         slot
@@ -75,10 +76,11 @@ impl Claim {
             .send_modify(|owned| *owned = created.max(*owned));
     }
 
-    /// The slot, for the one who clears the key from now on; `None` if somebody does already.
-    pub(super) fn to_clear(&self) -> Option<Arc<Slot>> {
-        let first = !self.slot.cleared.swap(true, Ordering::AcqRel);
-        first.then(|| Arc::clone(&self.slot))
+    /// The slot, for the one who clears the key from now on until that moment; `None` if somebody
+    /// does already, who then goes on until that moment.
+    pub(super) fn to_clear(&self, until: Instant) -> Option<Arc<Slot>> {
+        let before = self.slot.cleared.lock().replace(until);
+        before.is_none().then(|| Arc::clone(&self.slot))
     }
 }
 
@@ -88,6 +90,26 @@ impl Slot {
         Claim {
             slot: self,
             _turn: turn,
+        }
+    }
+
+    /// Waits until the key needs to be cleared no more, and notes that nobody does.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub(super) async fn is_clear(&self) {
+        loop {
+            let until = {
+                let mut cleared = self.cleared.lock();
+                match *cleared {
+                    Some(until) if Instant::now() < until => until,
+                    _ => {
+                        *cleared = None;
+                        return;
+                    }
+                }
+            };
+            sleep_until(until).await;
         }
     }
 
@@ -117,6 +139,8 @@ impl fmt::Debug for Claims {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures::FutureExt;
 
     use super::*;
@@ -146,8 +170,9 @@ mod tests {
         let (claims, key) = (Claims::default(), Key::from("a"));
         let [one, two, three] = [1, 2, 3].map(Revision::new);
         let first = claims.claim(&key).await;
-        let slot = first.to_clear().expect("nobody clears it yet");
-        assert!(first.to_clear().is_none(), "one is enough");
+        let until = Instant::now() + Duration::from_secs(60);
+        let slot = first.to_clear(until).expect("nobody clears it yet");
+        assert!(first.to_clear(until).is_none(), "one is enough");
         first.owns(one);
         assert!(slot.claim_unowned(one).await.is_none(), "it is the first's");
 
@@ -161,5 +186,17 @@ mod tests {
         assert!(claims.try_claim(&key).is_none(), "and is being cleared");
         drop(cleared);
         assert!(claims.try_claim(&key).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_cleared_until_the_last_moment_that_was_asked_for_and_then_by_another() {
+        let claims = Claims::default();
+        let claim = claims.claim(&Key::from("a")).await;
+        let [first, last] = [60, 90].map(|after| Instant::now() + Duration::from_secs(after));
+        let slot = claim.to_clear(first).expect("nobody clears it yet");
+        assert!(claim.to_clear(last).is_none(), "somebody does");
+        slot.is_clear().await;
+        assert_eq!(Instant::now(), last);
+        assert!(claim.to_clear(last).is_some(), "nobody does any more");
     }
 }

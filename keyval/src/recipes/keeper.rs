@@ -88,8 +88,9 @@ impl fmt::Debug for LeaseKeeper {
 /// The task of a keeper, while it runs.
 #[derive(Debug)]
 pub(super) struct KeeperTask {
-    /// Unbounded, so that a drop can give work; each session, and each place that it has in a queue,
-    /// gives one piece at a time.
+    /// Unbounded, so that a drop can give work. Besides the one that keeps its lease, a session
+    /// gives one piece for each place that it takes or gives up, and one for each key that may come
+    /// late; all of them end with the lease at the latest.
     work: mpsc::UnboundedSender<Work>,
     handle: JoinHandle<()>,
 }

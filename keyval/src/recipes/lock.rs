@@ -42,10 +42,16 @@ use crate::txn::Compare;
 ///
 /// # What comes late
 /// An entrance whose answer was lost is asked for again, and the first request may reach the store
-/// long after, when the lock was released already: then a key is there that nobody asked for any more.
-/// So, once an answer was lost, the session looks out for its key in this queue, with one watch for as
-/// long as its lease lives, and gives up at once what nobody in it owns. Until then others wait for
-/// that key as for a holder.
+/// long after, when the lock was released already: then a key is there that nobody asked for any
+/// more. So, once an answer was lost, the session looks out for its key in this queue, with one
+/// watch, and gives up at once what nobody in it owns. Until then others wait for that key as for a
+/// holder.
+///
+/// The watch ends with the lease, or 20 minutes after the last answer that was lost: that is longer
+/// than TCP goes on sending to one who does not acknowledge. An entrance that comes later still, as
+/// of a server that stood still, stays until the lease ends. So a session that takes a lock of
+/// another name for each piece of work has one such watch for each answer that was lost in the last
+/// 20 minutes, and no more.
 ///
 /// # One session
 /// A session has one place in each queue. Tasks that want the same lock through one session, by

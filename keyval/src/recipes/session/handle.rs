@@ -120,6 +120,12 @@ impl Session {
     /// which it was granted; the one in the options is for leases granted after a loss. A scope adopts
     /// only what was granted through it.
     ///
+    /// A lease has one session at a time: end the one before, without revoking the lease, as by the
+    /// end of its program. Two sessions of one lease take each other's keys for their own. In a
+    /// queue they have one place between them, so both may hold a lock or lead at once, and either
+    /// may give up the other's place; either may replace or delete a key that the other has put;
+    /// and the first to be closed, or to lose its handles, revokes the lease of both.
+    ///
     /// # Errors
     /// Those of [`Leases::keep_alive`](crate::Leases::keep_alive), [`Error::LeaseLost`] among them, and
     /// [`Error::Invalid`] outside of a tokio runtime.
@@ -244,9 +250,12 @@ impl Session {
     /// Deletes a key that was put by [`put`](Self::put), and does not put it again; says whether it was
     /// there. What somebody else put there meanwhile stays.
     ///
-    /// If an earlier put of the key had no answer, it may be carried out even after the removal. Then,
-    /// for as long as its lease lives and the key is not put again, a watch looks out for the key, and
-    /// what comes to stand there with that lease is deleted, too.
+    /// If an earlier put of the key had no answer, or its future was dropped, it may be carried out
+    /// even after the removal. Then a watch looks out for the key, and what comes to stand there
+    /// with the lease of that put is deleted, too. It ends with that lease, once the key is put
+    /// again, or 20 minutes after that put: longer than TCP goes on sending to one who does not
+    /// acknowledge. A put that comes later still, as to a server that stood still, stays until its
+    /// lease ends. So there is one such watch at most for each put in doubt of the last 20 minutes.
     ///
     /// # Errors
     /// Those of reading and deleting. The key is not put again even then, and goes with the lease.

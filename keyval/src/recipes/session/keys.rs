@@ -4,12 +4,14 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::broker::BrokerExt;
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::lease_id::LeaseId;
 use crate::options::{Condition, PutOptions};
+use crate::recipes::standing::AT_LARGE;
 use crate::revision::Revision;
 use crate::store::Store;
 
@@ -20,8 +22,8 @@ pub(super) struct Keys {
     count: u64,
     /// The leases of this session with which its keys may stand in the store.
     leases: Vec<LeaseId>,
-    /// The keys of which a put had no answer, with its lease: they may come to be as long as that lives.
-    in_doubt: HashMap<Key, LeaseId>,
+    /// The keys of which a put had no answer: they may come to be all the same.
+    in_doubt: HashMap<Key, Doubt>,
     /// Those of them that were removed since; dropped, it ends who keeps them away.
     kept_away: HashMap<Key, oneshot::Sender<()>>,
 }
@@ -30,9 +32,30 @@ pub(super) struct Keys {
 #[derive(Debug)]
 pub(super) struct Doubtful {
     pub(super) key: Key,
-    pub(super) lease: LeaseId,
+    pub(super) doubt: Doubt,
     /// Ends once the key is put again.
     pub(super) wanted: oneshot::Receiver<()>,
+}
+
+/// A put without an answer, of which nobody knows whether it will be carried out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Doubt {
+    /// The lease of the put: without it, it cannot be carried out.
+    pub(super) lease: LeaseId,
+    /// When it was sent, or was given up.
+    since: Instant,
+}
+
+impl Doubt {
+    fn from_now(lease: LeaseId) -> Self {
+        let since = Instant::now();
+        Self { lease, since }
+    }
+
+    /// When it is taken for certain that the put will not be carried out any more.
+    pub(super) fn lapses(&self) -> Instant {
+        self.since + AT_LARGE
+    }
 }
 
 struct Kept {
@@ -67,10 +90,17 @@ impl Keys {
         key: Key,
         value: Bytes,
     ) -> Result<Revision> {
-        self.kept_away.remove(&key);
+        // Dropped with this future too, as the key may be there then. Meanwhile nothing is deleted.
+        let kept_away = self.kept_away.remove(&key);
         let options = PutOptions::default().with_lease(lease);
         let put = store.put_opts(&key, value.clone(), options);
-        let reply = self.send(&key, lease, put).await?;
+        let answer = self.send(&key, lease, put).await;
+        if let (Err(error), Some(kept_away)) = (&answer, kept_away)
+            && !error.may_have_applied()
+        {
+            self.kept_away.insert(key.clone(), kept_away);
+        }
+        let reply = answer?;
         let number = self.kept.get(&key).map_or(self.count, |kept| kept.number);
         self.count += 1;
         self.kept.insert(key, Kept { number, value });
@@ -81,18 +111,21 @@ impl Keys {
     /// keeps it away yet.
     pub(super) fn forget(&mut self, key: &Key) -> Option<Doubtful> {
         self.kept.remove(key);
-        let lease = *self.in_doubt.get(key)?;
-        if self
-            .kept_away
-            .get(key)
-            .is_some_and(|kept| !kept.is_closed())
-        {
+        self.let_lapse();
+        let doubt = *self.in_doubt.get(key)?;
+        if self.is_kept_away(key) {
             return None;
         }
         let (keep, wanted) = oneshot::channel();
         self.kept_away.insert(key.clone(), keep);
         let key = key.clone();
-        Some(Doubtful { key, lease, wanted })
+        Some(Doubtful { key, doubt, wanted })
+    }
+
+    /// Whether the key was removed and is not to come to be.
+    pub(super) fn is_kept_away(&self, key: &Key) -> bool {
+        let kept = self.kept_away.get(key);
+        kept.is_some_and(|kept| !kept.is_closed())
     }
 
     /// Deletes a key if it is still of this session; says whether it was.
@@ -124,8 +157,8 @@ impl Keys {
     /// Notes that every key stands with this lease now.
     pub(super) fn are_with(&mut self, lease: LeaseId) {
         self.leases = vec![lease];
-        self.in_doubt.retain(|_, of| *of == lease);
-        self.kept_away.retain(|_, kept| !kept.is_closed());
+        self.in_doubt.retain(|_, doubt| doubt.lease == lease);
+        self.let_lapse();
     }
 
     /// Puts a key again with a new lease, unless somebody else has put it meanwhile: then it is
@@ -171,15 +204,29 @@ impl Keys {
         lease: LeaseId,
         put: impl Future<Output = Result<T>>,
     ) -> Result<T> {
+        self.let_lapse();
         // Before the answer, which never comes if this future is dropped.
-        let before = self.in_doubt.insert(key.clone(), lease);
+        let before = self.in_doubt.insert(key.clone(), Doubt::from_now(lease));
         let answer = put.await;
         let known = !answer.as_ref().is_err_and(Error::may_have_applied);
         // An answer to this put says nothing of those before.
-        if known && before != Some(lease) {
-            self.in_doubt.remove(key);
-        }
+        let doubt = match before {
+            _ if !known => Some(Doubt::from_now(lease)),
+            Some(before) if before.lease == lease => Some(before),
+            _ => None,
+        };
+        match doubt {
+            Some(doubt) => self.in_doubt.insert(key.clone(), doubt),
+            None => self.in_doubt.remove(key),
+        };
         answer
+    }
+
+    /// Forgets the doubts that have lapsed, and those who kept away what they were about.
+    fn let_lapse(&mut self) {
+        let now = Instant::now();
+        self.in_doubt.retain(|_, doubt| now < doubt.lapses());
+        self.kept_away.retain(|_, kept| !kept.is_closed());
     }
 
     fn is_ours(&self, lease: Option<LeaseId>) -> bool {

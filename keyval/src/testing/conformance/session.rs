@@ -274,7 +274,8 @@ pub async fn a_key_that_somebody_else_put_is_not_removed(s: &Subject) -> Result<
     Ok(())
 }
 
-/// A key that was removed does not stay where the store carries out an earlier put of it only then.
+/// A key that was removed does not stay where the store carries out an earlier put of it only then,
+/// also if another put of it was refused meanwhile. If the key was put again, it stays.
 pub async fn a_removed_key_does_not_come_back_late(s: &Subject) -> Result<()> {
     if !has_leases(s).await || !has_watches(s).await || !s.capabilities().txn {
         return Ok(());
@@ -294,6 +295,23 @@ pub async fn a_removed_key_does_not_come_back_late(s: &Subject) -> Result<()> {
     assert_eq!(s.told(&events.next().await?), ["put goes=x"]);
     assert_eq!(s.told(&events.next().await?), ["delete goes"]);
     assert_eq!(s.names().await?, ["stays"]);
+
+    control.fail_next_of(Operation::Put, 1, Fault::request_held());
+    assert!(put(s, &session, "goes", "y").await.is_err());
+    assert!(!session.remove(s.key("goes")).await?);
+    control.fail_next_of(Operation::Put, 1, Fault::refused());
+    assert!(put(s, &session, "goes", "z").await.is_err());
+    assert_eq!(store.deliver_held().await, 1);
+    assert_eq!(s.told(&events.next().await?), ["put goes=y"]);
+    assert_eq!(s.told(&events.next().await?), ["delete goes"]);
+
+    // Who keeps the key away sees this one come, too.
+    put(s, &session, "goes", "wanted").await?;
+    let last = session.put(s.key("goes"), "last").await?;
+    let changes = events.until(last).await?;
+    let told: Vec<_> = changes.iter().flat_map(|one| s.told(one)).collect();
+    assert_eq!(told, ["put goes=wanted", "put goes=last"]);
+    assert_eq!(s.names().await?, ["goes", "stays"]);
     session.close().await
 }
 
