@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use keyval::{BrokerExt, Connection, ConnectionState, Error, Maintenance, Outcome};
+use keyval::{
+    BrokerExt, Connection, ConnectionState, Error, KeyRange, Leases, Maintenance, Outcome,
+    WatchOptions, Watcher,
+};
 use keyval_config::Environment;
 use keyval_etcd::{EtcdConfig, EtcdStore};
 use keyval_tests::etcd::Etcd;
@@ -340,4 +343,66 @@ async fn a_quiet_connection_is_pinged_no_oftener_than_servers_take_it() {
         ConnectionState::Connected { outages: 0, .. } => {}
         state => panic!("{state}"),
     }
+}
+
+/// A runtime on a thread of its own that carries out one thing and then stands still.
+fn on_a_runtime_that_stands_still<F: Future<Output: Send + 'static>>(
+    work: impl FnOnce() -> F + Send + 'static,
+) -> (F::Output, std::sync::mpsc::Sender<()>) {
+    let (tell, told) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let output = runtime.block_on(work());
+        tell.send(output).expect("the test waits");
+        // Whether it is told or the test is over.
+        let _ = released.recv();
+    });
+    (told.recv().expect("it is done"), release)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_serves_every_runtime_whichever_used_it_first_and_stands_still() {
+    let server = Etcd::start();
+    let store = store(&[&server.endpoint()]).await;
+    let lease = store.grant(Duration::from_secs(60)).await.unwrap().id;
+    let elsewhere = store.clone();
+    let ((watch, renewed), _still) = on_a_runtime_that_stands_still(move || async move {
+        let watch = elsewhere
+            .watch_opts(&KeyRange::all(), WatchOptions::default())
+            .await;
+        (watch, elsewhere.keep_alive(lease).await)
+    });
+    renewed.unwrap();
+    let mut first = watch.unwrap();
+    let mut second = store
+        .watch_opts(&KeyRange::all(), WatchOptions::default())
+        .await
+        .unwrap();
+    store.keep_alive(lease).await.unwrap();
+    let revision = store.put("a", "1").await.unwrap();
+    for watch in [&mut first, &mut second] {
+        let changes = timeout(PATIENCE, watch.next()).await.expect("in time");
+        assert_eq!(changes.unwrap().unwrap().revision, revision);
+    }
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn times_that_are_as_good_as_never_do_no_harm() {
+    let server = Etcd::start();
+    let mut config = config(&[&server.endpoint()]);
+    config.keepalive_time = Duration::MAX;
+    config.keepalive_timeout = Duration::MAX;
+    let store = EtcdStore::connect(&config).await.unwrap();
+    let mut watch = store
+        .watch_opts(&KeyRange::all(), WatchOptions::default())
+        .await
+        .unwrap();
+    let revision = store.put("a", "1").await.unwrap();
+    let changes = timeout(PATIENCE, watch.next()).await.expect("in time");
+    assert_eq!(changes.unwrap().unwrap().revision, revision);
 }

@@ -9,7 +9,6 @@ use keyval::{Connection, ConnectionState, Error, Outcome, Result};
 use keyval_config::Environment;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::config::{Endpoint, EtcdConfig, not_an_endpoint};
 use crate::connection::access::Access;
@@ -24,6 +23,7 @@ use crate::connection::pool::Pool;
 use crate::connection::srv::discover;
 use crate::connection::start::first_to_serve;
 use crate::connection::sync::{EndpointFilter, keep_in_step};
+use crate::connection::tasks::Tasks;
 use crate::error::Call;
 
 /// The answer to a call of the stub.
@@ -36,7 +36,7 @@ pub(crate) struct Client {
     version: String,
     operation_timeout: Duration,
     pool: Arc<Pool>,
-    tasks: TaskTracker,
+    tasks: Tasks,
 }
 
 impl Client {
@@ -89,7 +89,7 @@ impl Client {
         let held = Held::new(&nodes[current]);
         let nodes = Nodes::new(nodes, current);
         let pool = Arc::new(Pool::new(nodes, held.is_some(), config.dial_timeout));
-        let tasks = TaskTracker::new();
+        let tasks = Tasks::new(pool.closing.clone());
         if let (Some(held), Some(wake)) = (held, &pool.wake) {
             tasks.spawn(look_after(pool.clone(), wake.clone(), held));
         }
@@ -118,7 +118,7 @@ impl Client {
     }
 
     /// The tasks to be waited for when the store is closed.
-    pub(crate) fn tasks(&self) -> &TaskTracker {
+    pub(crate) fn tasks(&self) -> &Tasks {
         &self.tasks
     }
 
@@ -337,8 +337,7 @@ impl Client {
     /// [`Error::Timeout`] if a task does not end.
     pub(crate) async fn close(&self) -> Result<()> {
         self.closing().cancel();
-        self.tasks.close();
-        let ended = tokio::time::timeout(self.operation_timeout, self.tasks.wait()).await;
+        let ended = tokio::time::timeout(self.operation_timeout, self.tasks.ended()).await;
         self.pool.close();
         ended.map_err(|_| Error::timeout("close", self.operation_timeout, Outcome::NotApplied))
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// As good as never; to add it to the present is safe.
-const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
+pub(crate) const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
 
 /// The moment after this time, however long it is.
 pub(crate) fn from_now(time: Duration) -> Instant {

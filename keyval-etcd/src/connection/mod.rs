@@ -18,9 +18,11 @@ mod pool;
 mod srv;
 mod start;
 mod sync;
+mod tasks;
 mod whole;
 mod wire;
 
 pub(crate) use self::client::{Client, StubResult};
 pub(crate) use self::node::Node;
 pub use self::opener::{Io, Open};
+pub(crate) use self::tasks::Tasks;

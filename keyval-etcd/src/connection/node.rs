@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{Endpoint, EtcdConfig};
 use crate::connection::access::Access;
 use crate::connection::channel::{Channel, Http2, Spawner};
-use crate::connection::deadline::from_now;
+use crate::connection::deadline::{FAR, from_now};
 use crate::connection::dial::{Dialer, Lines, no_connection};
 use crate::connection::health::Health;
 use crate::connection::wire::WORDLESS;
@@ -85,8 +85,8 @@ impl Node {
         let mut http2 = Http2::new(Spawner);
         http2
             .timer(TokioTimer::new())
-            .keep_alive_interval(config.keepalive_time)
-            .keep_alive_timeout(config.keepalive_timeout)
+            .keep_alive_interval(config.keepalive_time.min(FAR))
+            .keep_alive_timeout(config.keepalive_timeout.min(FAR))
             // etcd drops clients that ask without a call under way.
             .keep_alive_while_idle(false)
             .initial_connection_window_size(CONNECTION_WINDOW);

@@ -11,10 +11,11 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tonic::client::Grpc;
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
+
+use crate::connection::Tasks;
 
 /// How many requests may wait for the connection; who comes later waits to wait.
 const WAITING: usize = 1024;
@@ -43,13 +44,13 @@ struct KeepAliveResponse {
 /// when it fails, when nobody has needed it for a while, or with the store.
 pub(crate) struct Renewals {
     streams: Mutex<HashMap<Arc<str>, Arc<Renewing>>>,
-    tasks: TaskTracker,
+    tasks: Tasks,
     closing: CancellationToken,
 }
 
 impl Renewals {
     /// No stream yet; their tasks will be tracked here, and end when this is cancelled.
-    pub(crate) fn new(tasks: TaskTracker, closing: CancellationToken) -> Self {
+    pub(crate) fn new(tasks: Tasks, closing: CancellationToken) -> Self {
         Self {
             streams: Mutex::default(),
             tasks,
