@@ -41,6 +41,10 @@ impl Plugin for BlocksAll {
 
     fn handle(&self) {}
 
+    fn close_deadline(&self) -> Option<Duration> {
+        Some(LATE_CLOSE)
+    }
+
     async fn init(&mut self, cx: &mut Context) -> PluginResult {
         let (begin, begun) = mpsc::channel();
         let workers = Handle::current().metrics().num_workers();
@@ -73,6 +77,10 @@ impl Plugin for Other {
 
     fn handle(&self) {}
 
+    fn start_deadline(&self) -> Option<Duration> {
+        self.hangs.then_some(LATE_START)
+    }
+
     async fn init(&mut self, _cx: &mut Context) -> PluginResult {
         if self.hangs {
             std::future::pending::<()>().await;
@@ -87,10 +95,15 @@ impl Plugin for Other {
     }
 }
 
+/// What is late is late soon, and what is not has all the time that a busy machine may take.
+const LATE_START: Duration = Duration::from_millis(300);
+const LATE_CLOSE: Duration = Duration::from_millis(200);
+const GENEROUS: Duration = Duration::from_secs(20);
+
 fn host() -> Host {
     Host::new(ConfigDir::new("/no/such/folder"))
-        .with_start_deadline(Duration::from_millis(300))
-        .with_close_deadline(Duration::from_millis(200))
+        .with_start_deadline(GENEROUS)
+        .with_close_deadline(GENEROUS)
 }
 
 /// Runs it as a program does: on a thread that is no worker of the runtime.
@@ -150,6 +163,10 @@ impl Plugin for DescribesLate {
     }
 
     fn handle(&self) {}
+
+    fn close_deadline(&self) -> Option<Duration> {
+        Some(LATE_CLOSE)
+    }
 
     fn describe(&self, _config: &ConfigDir) -> Option<String> {
         self.1.send(()).unwrap();

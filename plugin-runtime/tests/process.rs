@@ -74,7 +74,7 @@ impl Stubborn {
                 break status;
             }
             assert!(began.elapsed() < PATIENCE, "it does not end");
-            thread::yield_now();
+            thread::sleep(Duration::from_millis(5));
         };
         let out = self.said.iter().collect();
         let mut errors = String::new();
