@@ -16,7 +16,7 @@ use keyval::{
 use keyval_config::{Validate, schemars};
 use plugin_runtime::{
     AgentStatus, BoxError, ConfigDir, Context, Host, Hysteresis, KvHandle, KvPlugin, Plugin,
-    PluginResult, State, WaitPolicy,
+    PluginResult, State, WaitPolicy, run_program,
 };
 use tokio::sync::watch;
 
@@ -83,8 +83,11 @@ impl Plugin for Follower {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<(), BoxError> {
+fn main() -> Result<(), BoxError> {
+    run_program(run())?
+}
+
+async fn run() -> Result<(), BoxError> {
     let mut host = Host::new(ConfigDir::from_env("config")?)
         // What happens to the store is shown at once, since nobody flaps here.
         .with_hysteresis(Hysteresis::none());

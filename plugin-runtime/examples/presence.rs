@@ -12,6 +12,7 @@ use keyval::recipes::Session;
 use keyval::{Change, Entry, Key, KeyRange, Prefixed, StoreExt, Update};
 use plugin_runtime::{
     Backends, BoxError, ConfigDir, Context, Host, KvHandle, KvPlugin, Plugin, PluginResult,
+    run_program,
 };
 use tokio::sync::watch;
 
@@ -121,8 +122,11 @@ impl Plugin for Worker {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<(), BoxError> {
+fn main() -> Result<(), BoxError> {
+    run_program(run())?
+}
+
+async fn run() -> Result<(), BoxError> {
     let mut host = Host::new(ConfigDir::from_env("config")?);
     let store = host.add(KvPlugin::chosen("store", Backends::new()));
     let store = store.prefixed("present/");

@@ -13,7 +13,7 @@ use std::path::Path;
 use keyval_config::{Findings, Validate};
 use plugin_runtime::{
     BoxError, ConfigDir, Context, Host, Hysteresis, Live, Plugin, PluginResult, Reload, Reloader,
-    State, StatusHandle,
+    State, StatusHandle, run_program,
 };
 use tokio::sync::watch;
 
@@ -76,8 +76,11 @@ fn say(said: &watch::Sender<String>, text: &str) {
     said.send_replace(text.to_owned());
 }
 
-#[tokio::main]
-async fn main() -> Result<(), BoxError> {
+fn main() -> Result<(), BoxError> {
+    run_program(run())?
+}
+
+async fn run() -> Result<(), BoxError> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("greeter.yaml");
     fs::write(&file, "text: hello\nport: 80\n")?;

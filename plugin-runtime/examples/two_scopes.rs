@@ -7,6 +7,7 @@
 use keyval::{BrokerExt, KeyRange, Prefixed, StoreExt};
 use plugin_runtime::{
     Backends, BoxError, ConfigDir, Context, Host, KvHandle, KvPlugin, Plugin, PluginResult, State,
+    run_program,
 };
 
 /// A team keeps its color in the store.
@@ -42,8 +43,11 @@ impl Plugin for Team {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<(), BoxError> {
+fn main() -> Result<(), BoxError> {
+    run_program(run())?
+}
+
+async fn run() -> Result<(), BoxError> {
     let mut host = Host::new(ConfigDir::from_env("config")?);
     // Without a file config/store.yaml it is the store in memory.
     let store = host.add(KvPlugin::chosen("store", Backends::new()));

@@ -14,7 +14,7 @@ use std::fs;
 use futures::StreamExt;
 use keyval::{BrokerExt, Connector, KeyRange, StoreExt};
 use keyval_config::{Findings, Validate, schemars};
-use plugin_runtime::{Backends, BoxError, ConfigDir, Host, KvPlugin, State};
+use plugin_runtime::{Backends, BoxError, ConfigDir, Host, KvPlugin, State, run_program};
 
 use crate::shelf::Shelf;
 
@@ -54,8 +54,11 @@ impl Connector for ToShelf {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<(), BoxError> {
+fn main() -> Result<(), BoxError> {
+    run_program(run())?
+}
+
+async fn run() -> Result<(), BoxError> {
     let folder = tempfile::tempdir()?;
     let yaml = "backend: shelf\nshelf:\n  max-bytes: 100\n";
     fs::write(folder.path().join("store.yaml"), yaml)?;
