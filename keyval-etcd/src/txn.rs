@@ -1,13 +1,15 @@
 //! Transactions: checked here, carried out whole by etcd.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::slice;
 
 use etcd_client::proto::{PbResponseOp, PbTxnOpResponse};
 use etcd_client::{Txn as EtcdTxn, TxnOp};
+use futures::future::join_all;
 use keyval::{
     Capabilities, Error, LeaseId, Lifetime, Op, OpReply, Outcome, Result, Revision, Txn, TxnReply,
 };
+use parking_lot::Mutex;
 
 use crate::connection::Client;
 use crate::convert;
@@ -83,28 +85,30 @@ async fn send(
         .of_lease(leases.first().copied().filter(|_| leases.len() == 1))
         .of_size(txn.size(), limits.max_request_bytes.unwrap_or(usize::MAX))
         .of_count(longest(txn), limits.max_txn_ops.unwrap_or(usize::MAX));
-    let lost = AtomicBool::new(false);
+    // What etcd said stands, also where the time of the call ends while the lease is looked for.
+    let refused = Mutex::new(None);
     let sent = client.call(call, |node| {
         let mut kv = node.kv.clone();
         let wire = wire_txn(txn, then, otherwise);
-        let lost = &lost;
+        let (endpoint, leases, refused) = (node.endpoint.clone(), &leases, &refused);
         async move {
             let sent = kv.txn(wire).await;
-            if let Err(failure) = &sent {
-                lost.store(error::lease_lost(failure), Ordering::Relaxed);
+            if let Err(failure) = &sent
+                && error::lease_lost(failure)
+                && leases.len() > 1
+            {
+                *refused.lock() = Some(error::of_call(&call, &endpoint, error::copy(failure)));
+                // Boxed, as it is rare, to keep every other transaction small.
+                if let Some(lease) = Box::pin(first_lost(client, leases)).await {
+                    *refused.lock() = Some(Error::LeaseLost { lease });
+                }
             }
             sent
         }
     });
     let reply = match sent.await {
         Ok(reply) => reply.0,
-        Err(failed) if lost.into_inner() && leases.len() > 1 => {
-            return Err(match lease::first_lost(client, &leases).await {
-                Some(lease) => Error::LeaseLost { lease },
-                None => failed,
-            });
-        }
-        Err(failed) => return Err(failed),
+        Err(failed) => return Err(refused.into_inner().unwrap_or(failed)),
     };
     let revision = convert::header_revision(reply.header.as_ref());
     let (ops, granted) = if reply.succeeded {
@@ -132,6 +136,13 @@ async fn send(
         succeeded: reply.succeeded,
         replies,
     })
+}
+
+/// The first of these leases that does not exist; none if all do, or it cannot be known now.
+async fn first_lost(client: &Client, leases: &[LeaseId]) -> Option<LeaseId> {
+    let each = leases.iter().map(slice::from_ref);
+    let lost = each.map(|lease| lease::first_lost(client, lease));
+    join_all(lost).await.into_iter().flatten().next()
 }
 
 fn wire_txn(txn: &Txn, then: &Granted, otherwise: &Granted) -> EtcdTxn {

@@ -29,6 +29,8 @@ pub(crate) struct Pace {
     entry: usize,
     /// How often in a row there was no answer.
     late: u32,
+    /// Whether one request at a time is made, as even single entries were late.
+    alone: bool,
 }
 
 impl Pace {
@@ -40,12 +42,18 @@ impl Pace {
             most,
             entry: 0,
             late: 0,
+            alone: false,
         }
     }
 
     /// How many entries to ask for.
     pub(crate) fn page(&self) -> usize {
         self.page
+    }
+
+    /// Whether no other request is to be made while one is under way.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone
     }
 
     /// Notes what came of a request for so many entries.
@@ -65,15 +73,19 @@ impl Pace {
         self.page = self.page.min(self.most);
     }
 
-    /// Notes that a request for so many entries was not answered in time; whether to try fewer.
-    pub(crate) fn is_worth_fewer(&mut self, asked: usize) -> bool {
+    /// Notes that a request for so many entries, made while no other was or beside others, was not
+    /// answered in time; whether to try with less at a time: fewer entries, or one of them and
+    /// nothing else.
+    pub(crate) fn is_worth_less(&mut self, asked: usize, alone: bool) -> bool {
         // One that was sent together with another says nothing new.
-        if asked > self.most {
+        if asked > self.most || (self.alone && !alone) {
             return true;
         }
         self.late += 1;
         self.too_large(asked);
-        asked > 1 && self.late < PATIENCE
+        // Also where it was alone: what is on its way of those given up comes before it.
+        self.alone |= asked == 1;
+        self.late < PATIENCE
     }
 }
 
@@ -118,20 +130,34 @@ mod tests {
     fn what_does_not_come_is_asked_for_in_smaller_pages_a_few_times() {
         let mut pace = Pace::new(FIRST, PAGE);
         pace.arrived(64, 64, 64 * 80);
-        assert!(pace.is_worth_fewer(256));
+        assert!(pace.is_worth_less(256, false));
         assert!(
-            pace.is_worth_fewer(256) && pace.page() == 64,
+            pace.is_worth_less(256, false) && pace.page() == 64,
             "counted once"
         );
-        assert!(pace.is_worth_fewer(64));
-        assert!(!pace.is_worth_fewer(16), "nobody answers");
+        assert!(pace.is_worth_less(64, false));
+        assert!(!pace.is_worth_less(16, false), "nobody answers");
 
         let mut pace = Pace::new(FIRST, PAGE);
         for asked in [64, 16, 4] {
-            assert!(pace.is_worth_fewer(asked));
+            assert!(pace.is_worth_less(asked, false));
             pace.arrived(1, 1, 80);
             assert!(pace.page() <= asked / 4, "it stays small");
         }
-        assert!(!pace.is_worth_fewer(1), "there is no smaller page");
+    }
+
+    #[test]
+    fn single_entries_that_do_not_come_are_asked_for_alone_a_few_times() {
+        let mut pace = Pace::new(1, PAGE);
+        assert!(!pace.is_alone());
+        assert!(pace.is_worth_less(1, false) && pace.is_alone());
+        for _ in 0..5 {
+            assert!(pace.is_worth_less(1, false), "it was sent with the first");
+        }
+        pace.arrived(1, 1, BYTES);
+        assert!(pace.is_alone(), "the line is not faster for that");
+        assert!(pace.is_worth_less(1, true));
+        assert!(pace.is_worth_less(1, true));
+        assert!(!pace.is_worth_less(1, true), "nobody answers");
     }
 }

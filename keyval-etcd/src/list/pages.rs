@@ -20,6 +20,10 @@ const AHEAD: usize = 4 << 20;
 
 /// Lists a range; the first page is read at once, as it settles the revision of all.
 ///
+/// A page that is late is asked for again, with less at a time: the first one once, any other up to
+/// twice. So who waits for this is told of a server that says nothing before twice the operation
+/// timeout has passed, and who waits for an entry of the list after three times at most.
+///
 /// # Errors
 /// Those of a read.
 pub(crate) async fn list(
@@ -51,7 +55,7 @@ pub(crate) async fn list(
     };
     let plan = Plan::new(range.clone(), options.order);
     let mut pages = Pages::new(Box::new(read), plan, limit, pace);
-    pages.note(0, asked, Ok(Some(first)));
+    pages.note(Sent::first(asked), Ok(Some(first)));
     Ok(Listing {
         revision,
         count: None,
@@ -65,8 +69,29 @@ type Read = Box<dyn Fn(KeyRange, usize) -> BoxFuture<'static, Answer> + Send>;
 /// None if they are too large for one answer.
 type Answer = Result<Option<Page>>;
 
-/// The number of a request, how many entries it asked for, and what came.
-type Asked = (u64, usize, Answer);
+/// A request, and what came.
+type Asked = (Sent, Answer);
+
+/// A request that was made.
+#[derive(Clone, Copy)]
+struct Sent {
+    id: u64,
+    /// How many entries it asks for.
+    entries: usize,
+    /// Whether it was made so that no other is under way meanwhile.
+    alone: bool,
+}
+
+impl Sent {
+    /// The first request of a list, for so many entries.
+    fn first(entries: usize) -> Self {
+        Self {
+            id: 0,
+            entries,
+            alone: true,
+        }
+    }
+}
 
 /// A page that waits for its turn, and its bytes.
 struct Arrived {
@@ -165,16 +190,17 @@ impl Pages {
             {
                 self.asked.push(self.request(ask));
             }
-            let Poll::Ready(Some((id, asked, answer))) = self.asked.poll_next_unpin(cx) else {
+            let Poll::Ready(Some((sent, answer))) = self.asked.poll_next_unpin(cx) else {
                 return any;
             };
-            self.note(id, asked, answer);
+            self.note(sent, answer);
             any = true;
         }
     }
 
     fn wants_more(&self) -> bool {
-        if self.failed || self.left == 0 {
+        let asked = self.plan.asked();
+        if self.failed || self.left == 0 || (self.pace.is_alone() && asked > 0) {
             return false;
         }
         let (mut here, mut bytes) = (0, 0);
@@ -182,32 +208,36 @@ impl Pages {
             here += page.entries.len();
             bytes += page.bytes;
         }
-        let asked = self.plan.asked();
         (here + asked * self.pace.page() < self.left && bytes < AHEAD)
             || (asked == 0 && self.plan.front() == Front::Waiting)
     }
 
     fn request(&self, ask: Ask) -> BoxFuture<'static, Asked> {
-        let asked = self.pace.page().min(self.left);
-        let answer = (self.read)(ask.range, asked);
-        async move { (ask.id, asked, answer.await) }.boxed()
+        let sent = Sent {
+            id: ask.id,
+            entries: self.pace.page().min(self.left),
+            alone: self.pace.is_alone(),
+        };
+        let answer = (self.read)(ask.range, sent.entries);
+        async move { (sent, answer.await) }.boxed()
     }
 
-    fn note(&mut self, id: u64, asked: usize, answer: Answer) {
+    fn note(&mut self, sent: Sent, answer: Answer) {
+        let Sent { id, entries, alone } = sent;
         match answer {
             Ok(Some(page)) => {
                 let bytes = bytes(&page.entries);
-                self.pace.arrived(asked, page.entries.len(), bytes);
+                self.pace.arrived(entries, page.entries.len(), bytes);
                 let keys = page.entries.iter().map(|entry| &entry.key);
                 self.plan.arrived(id, keys, page.count, page.more);
                 let entries = page.entries;
                 self.arrived.insert(id, Ok(Arrived { entries, bytes }));
             }
             Ok(None) => {
-                self.pace.too_large(asked);
+                self.pace.too_large(entries);
                 self.plan.put_back(id);
             }
-            Err(Error::Timeout { .. }) if self.pace.is_worth_fewer(asked) => {
+            Err(Error::Timeout { .. }) if self.pace.is_worth_less(entries, alone) => {
                 self.plan.put_back(id);
             }
             Err(error) => {
@@ -234,6 +264,7 @@ impl Pages {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
     use std::time::Duration;
 
@@ -242,7 +273,7 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Answer, Pace, Page, Pages, Plan, Read};
+    use super::{Answer, Pace, Page, Pages, Plan, Read, Sent};
 
     const PER_PAGE: usize = 10;
     const DEADLINE: Duration = Duration::from_secs(3);
@@ -306,16 +337,16 @@ mod tests {
     }
 
     fn pages(fails: u64, seed: u64) -> Pages {
-        begun(read(fails, seed), Order::Ascending)
+        begun(read(fails, seed), Order::Ascending, PER_PAGE)
     }
 
-    /// A list whose first page has come.
-    fn begun(read: Read, order: Order) -> Pages {
-        let first = page(&KeyRange::all(), PER_PAGE, order);
-        let pace = Pace::new(PER_PAGE, PER_PAGE);
+    /// A list in pages of so many entries, of which the first has come.
+    fn begun(read: Read, order: Order, per_page: usize) -> Pages {
+        let first = page(&KeyRange::all(), per_page, order);
+        let pace = Pace::new(per_page, per_page);
         let plan = Plan::new(KeyRange::all(), order);
         let mut pages = Pages::new(read, plan, usize::MAX, pace);
-        pages.note(0, PER_PAGE, Ok(Some(first)));
+        pages.note(Sent::first(per_page), Ok(Some(first)));
         pages
     }
 
@@ -343,7 +374,8 @@ mod tests {
                 }
                 .boxed()
             });
-            let entries: Vec<Entry> = begun(read, order).try_collect().await.unwrap();
+            let pages = begun(read, order, PER_PAGE);
+            let entries: Vec<Entry> = pages.try_collect().await.unwrap();
             let mut listed: Vec<Key> = entries.into_iter().map(|entry| entry.key).collect();
             if order == Order::Descending {
                 listed.reverse();
@@ -353,29 +385,52 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_list_whose_server_falls_silent_ends_after_three_deadlines_at_most() {
-        let read: Read = Box::new(|_, _| {
-            async {
+    async fn entries_that_are_late_beside_each_other_come_one_at_a_time() {
+        let under_way = Arc::new(AtomicU64::new(0));
+        let read: Read = Box::new(move |range, limit| {
+            let under_way = under_way.clone();
+            async move {
+                let before = under_way.fetch_add(1, Relaxed);
                 tokio::time::sleep(DEADLINE).await;
-                Err(late())
+                under_way.fetch_sub(1, Relaxed);
+                if before > 0 || limit > 1 {
+                    return Err(late());
+                }
+                Ok(Some(page(&range, limit, Order::Ascending)))
             }
             .boxed()
         });
-        let begun_at = Instant::now();
-        let mut pages = begun(read, Order::Ascending);
-        let mut read = 0;
-        let error = loop {
-            match pages.next().await.expect("it ends with an error") {
-                Ok(_) => read += 1,
-                Err(error) => break error,
-            }
-        };
-        assert_eq!((read, error.kind()), (PER_PAGE, "timeout"));
-        assert!(
-            begun_at.elapsed() <= DEADLINE * 3,
-            "{:?}",
-            begun_at.elapsed()
-        );
+        let entries: Vec<Entry> = begun(read, Order::Ascending, 1)
+            .try_collect()
+            .await
+            .unwrap();
+        let listed: Vec<Key> = entries.into_iter().map(|entry| entry.key).collect();
+        assert_eq!(listed, keys());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_whose_server_falls_silent_ends_after_three_deadlines_at_most() {
+        for per_page in [1, PER_PAGE] {
+            let read: Read = Box::new(|_, _| {
+                async {
+                    tokio::time::sleep(DEADLINE).await;
+                    Err(late())
+                }
+                .boxed()
+            });
+            let begun_at = Instant::now();
+            let mut pages = begun(read, Order::Ascending, per_page);
+            let mut read = 0;
+            let error = loop {
+                match pages.next().await.expect("it ends with an error") {
+                    Ok(_) => read += 1,
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!((read, error.kind()), (per_page, "timeout"));
+            let took = begun_at.elapsed();
+            assert!(took <= DEADLINE * 3, "{took:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
