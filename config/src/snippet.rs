@@ -8,7 +8,7 @@ const WIDTH: usize = 100;
 /// What stands in place of a value that is not to be seen.
 const HIDDEN: &str = "***";
 
-/// Parts of a key that make its value unfit to be shown.
+/// Parts of a key that make its value unfit to be shown, or to be repeated by a message.
 const SENSITIVE: [&str; 7] = [
     "password",
     "passwd",
@@ -18,7 +18,8 @@ const SENSITIVE: [&str; 7] = [
     "credential",
     "username",
 ];
-/// The same, where they are a word of the key: `api-key`, but not `keepalive`.
+/// Words of a key that make its line unfit to be shown: `api-key`, but not `keepalive`. Such a key may as
+/// well be an `auth-timeout`, so that messages say of its value what they say of all.
 const SENSITIVE_WORDS: [&str; 4] = ["key", "apikey", "auth", "pin"];
 
 /// How much of a line may be shown.
@@ -69,9 +70,10 @@ pub(crate) fn draw(place: &Place, reveal: Reveal) -> Option<String> {
     ))
 }
 
-/// Whether a key of this name may have a secret as its value.
+/// Whether a key of this name has a value that no message may repeat.
 pub(crate) fn is_sensitive(key: &str) -> bool {
-    sensitive_end(key).is_some()
+    let folded = key.to_ascii_lowercase();
+    SENSITIVE.iter().any(|part| folded.contains(part))
 }
 
 /// The line and column, both from 1, that follow the bytes, which are UTF-8.
