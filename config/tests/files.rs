@@ -230,9 +230,10 @@ fn a_file_that_is_almost_that_of_a_plugin_is_told_and_others_are_left_alone() ->
     assert_eq!(
         told,
         [
-            "Store.yml belongs to no plugin, did you mean store.yml?",
+            // To take another name would make a second file of it.
+            "Store.yml belongs to no plugin: store uses store.yaml",
             "prob.conf belongs to no plugin, did you mean probe.conf?",
-            "stroe.yaml belongs to no plugin, did you mean store.yaml?",
+            "stroe.yaml belongs to no plugin: store uses store.yaml",
         ]
     );
     assert!(
@@ -240,6 +241,26 @@ fn a_file_that_is_almost_that_of_a_plugin_is_told_and_others_are_left_alone() ->
             .stray_files(["store"])
             .is_empty()
     );
+    Ok(())
+}
+
+#[test]
+fn a_file_that_something_names_is_in_use_and_told_by_nobody() -> TestResult {
+    let folder = folder(&[("store2.yaml", "")])?;
+    let plain = ConfigDir::new(folder.path());
+    assert_eq!(plain.stray_files(["store"]).len(), 1);
+    let variable = Environment::from_iter([("STORE_CONFIG", "store2.yaml")]);
+    let around = folder.path().join(".").join("store2.yaml");
+    for config in [
+        plain.clone().with_environment(variable),
+        plain.clone().with_file("store", "store2.yaml"),
+        plain
+            .clone()
+            .with_file("store", folder.path().join("store2.yaml")),
+        plain.with_file("store", around),
+    ] {
+        assert_eq!(config.stray_files(["store"]), [""; 0]);
+    }
     Ok(())
 }
 
