@@ -28,8 +28,13 @@ use crate::tree::Tree;
 ///
 /// Without a section, the settings are those under the choice's own name, in a file or single values:
 /// `etcd.yaml`, `ETCD_CONFIG`, `--set etcd.dial-timeout=2s`. Both is an error, as one would be ignored.
-/// Sections of what is not chosen may stay, and single values, too. Their keys and types must be right, but
-/// nothing is required of them, and no file is opened for them.
+///
+/// Where the key is written, sections of what is not chosen may stay, and so may files in the folder and
+/// single values. Their keys and types must be right, but nothing is required of them, and no file is
+/// opened for them. Where the key is missing, all of that is refused: whoever writes `etcd:`, `etcd.yaml`,
+/// `--set store.etcd.endpoints=a:2379` or `ETCD__ENDPOINTS=a:2379` means etcd, and has forgotten to choose
+/// it. Variables that a type has of its own ([`own_variables`](crate::Validate::own_variables), such as
+/// `ETCD_ENDPOINTS`) choose nothing and are no reason to refuse: they are there for other programs, too.
 ///
 /// # Examples
 /// ```
@@ -126,14 +131,14 @@ impl Choice {
     /// # Errors
     /// As [`ConfigDir::load`], [`Error::Invalid`] for what is none of those present and for unknown
     /// keys, [`Error::TwoPlaces`] if there are both a section and settings under its own name, and
-    /// [`Error::NotChosen`] if a file is named for what is not chosen, or is there although nothing is
-    /// chosen but by default.
+    /// [`Error::NotChosen`] if a file is named for what is not chosen, or if anything is said of it
+    /// although nothing is chosen but by default.
     pub fn choose(&self, plugin: &str, config: &ConfigDir) -> Result<Chosen> {
         let tree = config.tree(plugin)?;
         self.check_keys(&tree)?;
-        let (name, _) = self.chosen(&tree)?;
-        self.check_files(plugin, name, &tree, config)?;
+        let (name, by_default) = self.chosen(&tree)?;
         self.check_others(plugin, name, &tree, config)?;
+        self.check_meant(plugin, name, by_default, &tree, config)?;
         let section = vec![Step::Key(name.to_owned())];
         let is_beside = |entry: &Entry| {
             let mut others = self.known_but_beside();
@@ -174,7 +179,8 @@ impl Choice {
     fn check_keys(&self, tree: &Tree) -> Result<()> {
         let Some(entries) = tree.root().entries() else {
             let fault = Fault::new(format!("expected a map with the key {}", self.key));
-            return Err(tree.invalid(fault.at(&tree.root().place), &[]));
+            // A line that is no map may be the rest of anything, a password included.
+            return Err(tree.invalid(fault.hidden().at(&tree.root().place), &[]));
         };
         let beside = self
             .beside
@@ -192,12 +198,13 @@ impl Choice {
         }
     }
 
-    fn chosen(&self, tree: &Tree) -> Result<(&'static str, &dyn Described)> {
+    /// What is chosen, and whether that is so because nothing was.
+    fn chosen(&self, tree: &Tree) -> Result<(&'static str, bool)> {
         let step = [Step::Key(self.key.to_owned())];
         let said: Option<String> = tree.read_or_default(&step)?;
         let name = said.as_deref().unwrap_or(self.default);
-        if let Some(present) = self.find(name) {
-            return Ok(present);
+        if let Some((name, _)) = self.find(name) {
+            return Ok((name, said.is_none()));
         }
         let place = tree.place_of(&step).unwrap_or(&tree.root().place);
         let names: Vec<&str> = self.names().collect();
@@ -211,28 +218,33 @@ impl Choice {
         Err(tree.invalid(fault.at(place), &step))
     }
 
-    /// Refuses to pass over a file of what is not chosen: whoever names one, or has no other, means it.
-    fn check_files(
+    /// Refuses to pass over what somebody means: a file that is named for what is not chosen, and where
+    /// nothing was chosen everything that is said of others.
+    fn check_meant(
         &self,
         plugin: &str,
         chosen: &str,
+        by_default: bool,
         tree: &Tree,
         config: &ConfigDir,
     ) -> Result<()> {
-        let by_default = tree.place_of(&[Step::Key(self.key.to_owned())]).is_none();
         let others = self.known_but_beside().skip(1);
-        for other in others.filter(|other| *other != chosen && *other != plugin) {
-            let file = match config.explicit(other) {
+        for other in others.filter(|other| *other != chosen) {
+            // A plugin of the same name has that file itself.
+            let named = config.explicit(other).filter(|_| other != plugin);
+            let is_named = named.is_some();
+            let what = match named {
                 Some((_, by)) => Some(format!("a file, by {by},")),
-                None if by_default => config.find(other)?.map(|path| path.display().to_string()),
+                None if by_default => said_of(other, plugin, tree, config)?,
                 None => None,
             };
-            if let Some(file) = file {
+            if let Some(what) = what {
                 return Err(Error::NotChosen {
-                    file,
+                    what,
+                    is_named,
                     other: other.to_owned(),
                     plugin: plugin.to_owned(),
-                    key: self.key.to_owned(),
+                    key: self.key,
                     chosen: chosen.to_owned(),
                 });
             }
@@ -392,6 +404,28 @@ impl Chosen {
     pub fn beside<T: Settings>(&mut self) -> Result<T> {
         self.beside.read_inspected(&[])
     }
+}
+
+/// The first thing that is said of one that can be chosen: a section, a file or a single value.
+fn said_of(other: &str, plugin: &str, tree: &Tree, config: &ConfigDir) -> Result<Option<String>> {
+    let sections = tree.root().entries().unwrap_or_default();
+    if let Some(section) = sections.iter().find(|entry| entry.is_for(other)) {
+        let source = &section.place.source.name;
+        return Ok(Some(match section.place.position {
+            Some((line, _)) => format!("a section, at {source}:{line},"),
+            None => source.clone(),
+        }));
+    }
+    if other == plugin {
+        return Ok(None);
+    }
+    if let Some(file) = config.find(other)? {
+        return Ok(Some(file.display().to_string()));
+    }
+    Ok(match config.single_values(other)?.origin() {
+        Origin::Defaults => None,
+        origin => Some(origin.to_string()),
+    })
 }
 
 /// Where a configuration comes from: what chooses, or else the settings.

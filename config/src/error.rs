@@ -14,8 +14,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 ///
 /// Every message names the file or variable to change. None shows a [`Secret`](crate::Secret), whatever the
 /// name of its key, and of a text that is no YAML none shows any value. Neither is the value of a key shown
-/// whose name contains `password`, `passwd`, `passphrase`, `secret`, `token`, `credential` or `username`, or
-/// `key`, `auth` or `pin` as a word.
+/// whose name contains `password`, `passwd`, `passphrase`, `secret`, `token`, `credential` or `username`.
+/// The lines of keys that have `key`, `apikey`, `auth` or `pin` as a word are not shown either; what was
+/// expected of such a value is told as of any other, and may repeat it.
 ///
 /// # Examples
 /// ```
@@ -130,20 +131,23 @@ pub enum Error {
         /// What else has settings.
         second: String,
     },
-    /// There is a file for what is not chosen.
+    /// A file, a section or a single value is there for what is not chosen.
     #[error(
-        "there is {file} for {other}, and {plugin} uses {chosen}: write `{key}: {other}` in the file of \
-         {plugin}, or `{key}: {chosen}` and name no file for {other}"
+        "there is {what} for {other}, and {plugin} uses {chosen}: write `{key}: {other}` in the file of \
+         {plugin}, or `{key}: {chosen}`{}",
+        and_no_file(.other, *.is_named)
     )]
     NotChosen {
-        /// The file, and what names it.
-        file: String,
+        /// What is there: a file and what names it, a section and its place, a variable or a flag.
+        what: String,
+        /// Whether it is a file that a variable or flag names, which no choice passes over.
+        is_named: bool,
         /// Whose it is.
         other: String,
         /// The plugin that chooses.
         plugin: String,
         /// The key of the choice.
-        key: String,
+        key: &'static str,
         /// What is chosen.
         chosen: String,
     },
@@ -263,6 +267,13 @@ fn meant(plugin: &str, known: &[String]) -> String {
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     let meant = closest(plugin, &known);
     meant.map_or_else(String::new, |meant| format!(", did you mean {meant}?"))
+}
+
+fn and_no_file(other: &str, is_named: bool) -> String {
+    match is_named {
+        true => format!(" and name no file for {other}"),
+        false => String::new(),
+    }
 }
 
 fn paths(paths: &[PathBuf]) -> String {

@@ -27,7 +27,8 @@ const CHOICE: &str = "backend";
 /// backend's own settings: `allow-delayed-start`, `reconnect-interval`, `resync-after-reconnect`,
 /// `auto-compact` and `session-ttl`; see [`Hosting`](keyval::Hosting).
 ///
-/// Sections of other backends may stay in it, if their keys are right. Without such a section the
+/// Sections of other backends may stay in it, if their keys are right and `backend` is written: without
+/// that key they are refused, as somebody forgot to choose them. Without a section of its own the
 /// settings are in the file of the backend's own name (`etcd.yaml`, `etcd.conf`, `ETCD_CONFIG`), or
 /// the backend's defaults. Without any file the store is in memory. See [`Choice`] for all of it.
 ///
