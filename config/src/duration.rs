@@ -47,6 +47,8 @@ const HOUR: u128 = 60 * MINUTE;
 const DAY: u128 = 24 * HOUR;
 /// Go's longest duration, so that what we accept a Go agent accepts too.
 const LONGEST: u128 = i64::MAX as u128;
+/// By this name a reader knows what is read, which can be written in more than one way.
+pub(crate) const DURATION: &str = "keyval_config::Duration";
 
 /// A duration that reads and prints itself as people write it.
 ///
@@ -271,9 +273,8 @@ pub fn format(duration: Duration) -> String {
 /// # Errors
 /// Anything else, and a negative or too long duration; the message names the value.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    deserializer.deserialize_any(DurationVisitor {
-        integers_count: NANOSECOND,
-    })
+    let integers_count = NANOSECOND;
+    deserializer.deserialize_newtype_struct(DURATION, DurationVisitor { integers_count })
 }
 
 /// Serializes a duration as a text with units.
@@ -350,16 +351,15 @@ pub mod option {
 /// # keyval_config::Result::Ok(())
 /// ```
 pub mod seconds {
-    use super::{Deserializer, Duration, DurationVisitor, SECOND, Serializer};
+    use super::{DURATION, Deserializer, Duration, DurationVisitor, SECOND, Serializer};
 
     /// Deserializes a duration: a text with units, or a bare integer of seconds.
     ///
     /// # Errors
     /// As [`super::deserialize`].
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        deserializer.deserialize_any(DurationVisitor {
-            integers_count: SECOND,
-        })
+        let integers_count = SECOND;
+        deserializer.deserialize_newtype_struct(DURATION, DurationVisitor { integers_count })
     }
 
     /// Serializes a duration as a text with units.
@@ -376,7 +376,7 @@ struct DurationVisitor {
     integers_count: u128,
 }
 
-impl Visitor<'_> for DurationVisitor {
+impl<'de> Visitor<'de> for DurationVisitor {
     type Value = Duration;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -389,6 +389,13 @@ impl Visitor<'_> for DurationVisitor {
             f,
             "a duration such as 300ms, 1.5s, 1h30m or 1d, or an integer of {unit}"
         )
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        deserializer.deserialize_any(self)
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {

@@ -82,9 +82,14 @@ impl Fault {
         self
     }
 
-    /// Whether all that is there is in order.
+    /// Whether it is a key that is missing, and what was read before it is in order.
     pub(crate) fn is_of_what_is_missing(&self) -> bool {
         self.0.is_of_what_is_missing
+    }
+
+    /// The keys that lead to it, up to the first list.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.0.path.iter().rev().map_while(Step::key).collect()
     }
 
     /// Hides all but the key at the place: what follows may be the value of a misspelt secret.

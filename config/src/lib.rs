@@ -74,6 +74,7 @@ mod reader;
 mod reload;
 mod secret;
 mod section;
+mod seen;
 mod snippet;
 mod stray;
 mod suggest;

@@ -44,6 +44,11 @@ impl Margin {
         self.key = is_plain.then_some((end.line(), end.col()));
     }
 
+    /// Whether it is in brackets or braces.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.brackets.begin.is_some()
+    }
+
     /// Whether other values, of other types, may stand on the same line.
     pub(crate) fn is_crowded(&self) -> bool {
         self.brackets.has_map

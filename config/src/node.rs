@@ -52,6 +52,8 @@ pub(crate) struct Place {
     pub(crate) position: Option<(usize, usize)>,
     /// How many characters of the line come before every value on it.
     pub(crate) clear: usize,
+    /// Whether it is in a list in brackets or a map in braces.
+    pub(crate) is_inside: bool,
     /// Whether it is in a map in braces, whose other values may stand on the same line.
     pub(crate) is_crowded: bool,
 }
@@ -89,6 +91,7 @@ impl Place {
             source: Arc::clone(source),
             position: None,
             clear: 0,
+            is_inside: false,
             is_crowded: false,
         }
     }
@@ -138,11 +141,29 @@ impl Node {
         }
     }
 
+    /// The entry of a key, if this is a map that has it.
+    pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries()?.iter().find(|entry| entry.is_for(key))
+    }
+
     /// The value of a key, if this is a map that has it.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
-        let entries = self.entries()?;
-        let entry = entries.iter().find(|entry| entry.is_for(key))?;
-        Some(&entry.value)
+        self.entry(key).map(|entry| &entry.value)
+    }
+
+    /// Takes away what stands below these keys, one in the other; false if nothing does.
+    pub(crate) fn remove(&mut self, keys: &[String]) -> bool {
+        let (Some((key, below)), Kind::Map(entries)) = (keys.split_first(), &mut self.kind) else {
+            return false;
+        };
+        let Some(at) = entries.iter().position(|entry| entry.is_for(key)) else {
+            return false;
+        };
+        if below.is_empty() {
+            entries.remove(at);
+            return true;
+        }
+        entries[at].value.remove(below)
     }
 
     /// The value at a path, or what comes closest above it, and how many steps are left from there.

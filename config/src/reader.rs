@@ -1,5 +1,7 @@
 //! Reads typed values from a tree, and tells of each fault where it is.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use serde::de::{
@@ -7,10 +9,12 @@ use serde::de::{
     MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
+use crate::duration::DURATION;
 use crate::fault::Fault;
 use crate::node::{Entry, Kind, Node, Place, Scalar, Source, Step, Style, folded};
 use crate::number::{decimal, integer, truth};
 use crate::secret::SECRET;
+use crate::seen::Seen;
 use crate::yaml::parse_tree;
 
 const NOT_A_TEXT: &str = "expected a single value, found a list or a map";
@@ -19,17 +23,60 @@ const NOT_A_MAP: &str = "expected a map, `key: value`";
 
 /// Reads a value from a node.
 pub(crate) fn read_node<T: DeserializeOwned>(node: &Node) -> Result<T, Fault> {
-    let opens_files = true;
-    T::deserialize(Reader { node, opens_files })
+    let reading = &Reading {
+        opens_files: true,
+        seen: None,
+    };
+    T::deserialize(Reader { node, reading })
 }
 
 /// Refuses what cannot be read as a type, but for keys that are missing; opens no file of a secret.
+///
+/// A type that lacks a key is not read any further, so what is around that is read again without it: all of
+/// a list, if it is in one.
 pub(crate) fn check_shape<T: DeserializeOwned>(node: &Node) -> Result<(), Fault> {
-    let opens_files = false;
-    match T::deserialize(Reader { node, opens_files }) {
-        Err(fault) if !fault.is_of_what_is_missing() => Err(fault),
-        _ => Ok(()),
+    /// The most maps that may lack a key; behind more of them nothing is looked at.
+    const MOST: usize = 100;
+    let reading = &Reading {
+        opens_files: false,
+        seen: None,
+    };
+    let mut node = Cow::Borrowed(node);
+    for _ in 0..MOST {
+        let read = T::deserialize(Reader {
+            node: &node,
+            reading,
+        });
+        let Err(fault) = read else {
+            return Ok(());
+        };
+        if !fault.is_of_what_is_missing() {
+            return Err(fault);
+        }
+        let mut keys = fault.keys();
+        // A value that was given has its keys in its text.
+        while !keys.is_empty() && !node.to_mut().remove(&keys) {
+            keys.pop();
+        }
+        if keys.is_empty() {
+            return Ok(());
+        }
     }
+    Ok(())
+}
+
+/// Which values a type reads, and which of them as secrets; opens no file of one.
+pub(crate) fn values_of<T: DeserializeOwned>(node: &Node) -> Seen {
+    let reading = Reading {
+        opens_files: false,
+        seen: Some(RefCell::default()),
+    };
+    // What it has read up to a fault, it has read.
+    let _ = T::deserialize(Reader {
+        node,
+        reading: &reading,
+    });
+    reading.seen.map(RefCell::into_inner).unwrap_or_default()
 }
 
 /// The list or map that a given value spells.
@@ -61,12 +108,19 @@ fn forget_positions(node: &mut Node, place: &Place) {
     }
 }
 
+/// How to read.
+struct Reading {
+    /// Whether to open the files that secrets name.
+    opens_files: bool,
+    /// What was read, if anybody asks.
+    seen: Option<RefCell<Seen>>,
+}
+
 /// Lets serde read one node.
 #[derive(Clone, Copy)]
 struct Reader<'a> {
     node: &'a Node,
-    /// Whether to open the files that secrets name.
-    opens_files: bool,
+    reading: &'a Reading,
 }
 
 impl<'a> Reader<'a> {
@@ -82,8 +136,18 @@ impl<'a> Reader<'a> {
 
     fn scalar(self) -> Result<&'a Scalar, Fault> {
         match &self.node.kind {
-            Kind::Scalar(scalar) => Ok(scalar),
+            Kind::Scalar(scalar) => {
+                self.note(Seen::read);
+                Ok(scalar)
+            }
             Kind::List(_) | Kind::Map(_) => Err(self.misshapen(NOT_A_TEXT)),
+        }
+    }
+
+    /// Notes that this node is read, by a type that says what it reads.
+    fn note(self, note: impl FnOnce(&mut Seen, &Place)) {
+        if let Some(seen) = &self.reading.seen {
+            note(&mut seen.borrow_mut(), &self.node.place);
         }
     }
 
@@ -103,15 +167,20 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads another node in the same way.
-    fn to<'b>(&self, node: &'b Node) -> Reader<'b> {
-        let opens_files = self.opens_files;
-        Reader { node, opens_files }
+    fn to<'b>(self, node: &'b Node) -> Reader<'b>
+    where
+        'a: 'b,
+    {
+        let reading = self.reading;
+        Reader { node, reading }
     }
 
     /// What stands for a secret in a file that is not to be opened.
     fn stand_in(&self) -> Option<Node> {
         match &self.node.kind {
-            Kind::Scalar(scalar) if !self.opens_files && scalar.text.starts_with("file:/") => {
+            Kind::Scalar(scalar)
+                if !self.reading.opens_files && scalar.text.starts_with("file:/") =>
+            {
                 let kind = Kind::Scalar(Scalar::given("in a file"));
                 let place = self.node.place.clone();
                 Some(Node { kind, place })
@@ -132,11 +201,10 @@ impl<'a> Reader<'a> {
             }
             Kind::Scalar(_) | Kind::Map(_) => return Err(self.misshapen(NOT_A_LIST)),
         };
-        let opens_files = self.opens_files;
         let mut access = Items {
+            list: self,
             items,
             next: 0,
-            opens_files,
         };
         let value = visitor.visit_seq(&mut access);
         let value = value.map_err(|fault| fault.about(&self.node.place))?;
@@ -157,10 +225,10 @@ impl<'a> Reader<'a> {
             return Err(self.misshapen(NOT_A_MAP));
         };
         let access = Entries {
+            map: self,
             entries,
             fields,
             value: None,
-            opens_files: self.opens_files,
         };
         let value = visitor.visit_map(access);
         value.map_err(|fault| fault.about(&self.node.place))
@@ -320,6 +388,11 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Fault> {
+        match name {
+            SECRET => self.note(Seen::read_secret),
+            DURATION => self.note(Seen::read),
+            _ => {}
+        }
         let stand_in = self.stand_in().filter(|_| name == SECRET);
         let reader = stand_in.as_ref().map_or(self, |node| self.to(node));
         let value = visitor.visit_newtype_struct(reader);
@@ -371,10 +444,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             }
             Kind::Scalar(_) => visitor.visit_enum(self.text()?.into_deserializer()),
             Kind::Map(entries) => match &**entries {
-                [entry] => visitor.visit_enum(Variant {
-                    entry,
-                    opens_files: self.opens_files,
-                }),
+                [entry] => visitor.visit_enum(Variant { map: self, entry }),
                 _ => Err(Fault::new(
                     "expected one of several kinds: a map of one key",
                 )),
@@ -395,9 +465,9 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 
 /// The items of a list, one after the other.
 struct Items<'a> {
+    list: Reader<'a>,
     items: &'a [Node],
     next: usize,
-    opens_files: bool,
 }
 
 impl<'de> SeqAccess<'de> for &mut Items<'_> {
@@ -412,8 +482,7 @@ impl<'de> SeqAccess<'de> for &mut Items<'_> {
         };
         let step = Step::Item(self.next);
         self.next += 1;
-        let opens_files = self.opens_files;
-        let value = seed.deserialize(Reader { node, opens_files });
+        let value = seed.deserialize(self.list.to(node));
         let value = value.map_err(|fault| fault.at(&node.place).below(step));
         value.map(Some)
     }
@@ -425,11 +494,11 @@ impl<'de> SeqAccess<'de> for &mut Items<'_> {
 
 /// The entries of a map, one after the other.
 struct Entries<'a> {
+    map: Reader<'a>,
     entries: &'a [Entry],
     /// The keys that the type knows, where it says so.
     fields: &'a [&'a str],
     value: Option<&'a Entry>,
-    opens_files: bool,
 }
 
 impl<'de> MapAccess<'de> for Entries<'_> {
@@ -459,11 +528,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
             }),
             place: entry.place.clone(),
         };
-        let opens_files = self.opens_files;
-        let key = seed.deserialize(Reader {
-            node: &node,
-            opens_files,
-        });
+        let key = seed.deserialize(self.map.to(&node));
         key.map(Some).map_err(|fault| fault.at(&entry.place))
     }
 
@@ -471,19 +536,18 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         let Some(entry) = self.value.take() else {
             return Err(Fault::custom("a value was asked for before its key"));
         };
-        let (node, opens_files) = (&entry.value, self.opens_files);
-        let value = seed.deserialize(Reader { node, opens_files });
+        let value = seed.deserialize(self.map.to(&entry.value));
         value.map_err(|fault| {
             let step = Step::Key(entry.key.text.clone());
-            fault.at(&node.place).below(step)
+            fault.at(&entry.value.place).below(step)
         })
     }
 }
 
 /// A variant with a content: `kind: content`.
 struct Variant<'a> {
+    map: Reader<'a>,
     entry: &'a Entry,
-    opens_files: bool,
 }
 
 impl<'de, 'a> EnumAccess<'de> for Variant<'a> {
@@ -497,8 +561,7 @@ impl<'de, 'a> EnumAccess<'de> for Variant<'a> {
         let name = IntoDeserializer::<Fault>::into_deserializer(&*self.entry.key.text);
         let variant = seed.deserialize(name);
         let variant = variant.map_err(|fault| fault.at(&self.entry.place).of_the_key())?;
-        let (node, opens_files) = (&self.entry.value, self.opens_files);
-        Ok((variant, Reader { node, opens_files }))
+        Ok((variant, self.map.to(&self.entry.value)))
     }
 }
 

@@ -75,7 +75,7 @@ impl ConfigDir {
         let value: T = tree.read_inspected(&[])?;
         let mut findings = Findings::default();
         in_force.check_change(&value, &mut findings);
-        tree.refuse(findings, &[])?;
+        tree.refuse::<T>(findings, &[])?;
         Ok(Loaded {
             value,
             origin: tree.origin().clone(),

@@ -12,8 +12,9 @@ use crate::file::{MAX_SIZE, read_text};
 use crate::layers::Override;
 use crate::node::{Entry, Kind, Node, Place, Source, Step};
 use crate::origin::Origin;
-use crate::reader::{check_shape, read_node};
-use crate::validate::{Findings, Validate};
+use crate::reader::{check_shape, read_node, values_of};
+use crate::seen::Seen;
+use crate::validate::{Finding, Findings, Validate};
 use crate::yaml::parse_tree;
 
 /// What a file says and what covers it.
@@ -171,9 +172,7 @@ impl Tree {
         T: DeserializeOwned + Default + Validate,
     {
         let value: T = self.read_valid(path)?;
-        let mut findings = Findings::default();
-        value.inspect(&mut findings);
-        self.refuse(findings, path)?;
+        self.refuse::<T>(Findings::of_inspecting(&value), path)?;
         Ok(value)
     }
 
@@ -201,34 +200,72 @@ impl Tree {
     }
 
     /// Refuses what was read from a path if its type finds fault with it.
-    pub(crate) fn check(&self, value: &impl Validate, path: &[Step]) -> Result<()> {
-        self.refuse(Findings::of(value), path)
+    pub(crate) fn check<T>(&self, value: &T, path: &[Step]) -> Result<()>
+    where
+        T: DeserializeOwned + Validate,
+    {
+        self.refuse::<T>(Findings::of(value), path)
     }
 
-    /// Refuses what stands at a path for these reasons, if there are any.
-    pub(crate) fn refuse(&self, findings: Findings, path: &[Step]) -> Result<()> {
-        let findings: Vec<_> = findings
-            .into_found()
-            .map(|finding| {
-                let steps: Vec<Step> = path.iter().cloned().chain(finding.path).collect();
-                let (node, missing) = self.root.closest(&steps);
-                let place = match steps.len() - missing {
-                    // Something in the file is missing: there is no line to point at.
-                    0 => Place::nowhere_in(&self.root.place.source),
-                    _ => node.place.clone(),
-                };
-                let fault = match finding.is_hidden {
-                    true => Fault::new(finding.message).hidden(),
-                    false => Fault::new(finding.message),
-                };
-                let fault = steps.into_iter().rev().fold(fault, Fault::below);
-                fault.into_invalid(&place)
-            })
-            .collect();
-        match findings.is_empty() {
-            true => Ok(()),
-            false => Err(Error::Refused(findings)),
+    /// Refuses what stands at a path, and was read as a type, for these reasons, if there are any.
+    pub(crate) fn refuse<T: DeserializeOwned>(
+        &self,
+        findings: Findings,
+        path: &[Step],
+    ) -> Result<()> {
+        if findings.is_empty() {
+            return Ok(());
         }
+        // Read once more to learn what may be shown: it is seldom that anything has to be.
+        let (read, missing) = self.root.closest(path);
+        let seen = match missing {
+            0 => values_of::<T>(read),
+            _ => Seen::default(),
+        };
+        let nowhere = Place::nowhere_in(&self.root.place.source);
+        let told = findings.into_found().map(|finding| {
+            let steps: Vec<Step> = path.iter().cloned().chain(finding.path.clone()).collect();
+            let fault = self.point(finding, &steps, &seen);
+            let fault = steps.into_iter().rev().fold(fault, Fault::below);
+            fault.into_invalid(&nowhere)
+        });
+        Err(Error::Refused(told.collect()))
+    }
+
+    /// The fault of a finding, with its place, that shows no value but the one that it is about.
+    fn point(&self, finding: Finding, steps: &[Step], seen: &Seen) -> Fault {
+        let fault = Fault::new(finding.message);
+        let (node, missing) = self.root.closest(steps);
+        let found = &steps[..steps.len() - missing];
+        if found.is_empty() {
+            // Something in the file is missing: there is no line to point at.
+            return fault;
+        }
+        let is_whole = missing > 0 || matches!(node.kind, Kind::Map(_));
+        if is_whole && let Some(key) = self.key_of(found) {
+            return fault.at(key).of_the_key();
+        }
+        let is_shown = !is_whole && !finding.is_hidden && self.may_be_shown(found, seen);
+        match is_shown {
+            true => fault.at(&node.place),
+            false => fault.hidden().at(&node.place),
+        }
+    }
+
+    /// Where the key stands whose value is at a path, if that value was written there.
+    fn key_of(&self, path: &[Step]) -> Option<&Place> {
+        let (last, above) = path.split_last()?;
+        let entry = self.root.closest(above).0.entry(&last.key()?)?;
+        entry.value.place.position.map(|_| &entry.place)
+    }
+
+    /// Whether the line of the value at a path may be shown: with it, in brackets, all of them.
+    fn may_be_shown(&self, path: &[Step], seen: &Seen) -> bool {
+        let on_the_way = (0..=path.len())
+            .rev()
+            .map(|end| self.root.closest(&path[..end]).0);
+        let mut outside = on_the_way.filter(|node| !node.place.is_inside);
+        outside.next().is_some_and(|node| seen.may_be_shown(node))
     }
 }
 

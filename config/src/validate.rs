@@ -49,7 +49,8 @@ pub trait Validate {
     /// Tells what is wrong with what the values name, such as files; nothing by default.
     ///
     /// Asked where a configuration is loaded to be used, and by [`Section::check`](crate::Section::check),
-    /// once the rules find no fault. It may read files, but not wait for the network.
+    /// once the rules find no fault. It may read files, but not wait for the network. One that holds
+    /// others passes it on by [`Findings::within`], as its rules do.
     fn inspect(&self, findings: &mut Findings) {
         let _ = findings;
     }
@@ -89,6 +90,17 @@ pub struct Findings {
     /// The path that is being looked at.
     within: Vec<Step>,
     found: Vec<Finding>,
+    asked: Asked,
+}
+
+/// What a configuration is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Asked {
+    /// What is wrong with its values.
+    #[default]
+    Rules,
+    /// What is wrong with what its values name.
+    Named,
 }
 
 /// What is wrong with one value.
@@ -105,6 +117,54 @@ impl Findings {
     pub fn of(configuration: &impl Validate) -> Self {
         let mut findings = Self::default();
         configuration.validate(&mut findings);
+        findings
+    }
+
+    /// Everything that is wrong with what a configuration names, such as files.
+    ///
+    /// # Examples
+    /// ```
+    /// use keyval_config::{Findings, Validate};
+    ///
+    /// struct Tls {
+    ///     ca_file: &'static str,
+    /// }
+    ///
+    /// impl Validate for Tls {
+    ///     fn inspect(&self, findings: &mut Findings) {
+    ///         if !std::path::Path::new(self.ca_file).exists() {
+    ///             findings.refuse("ca-file", "does not exist");
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// struct Server {
+    ///     tls: Tls,
+    /// }
+    ///
+    /// impl Validate for Server {
+    ///     fn validate(&self, findings: &mut Findings) {
+    ///         findings.within("tls", &self.tls);
+    ///     }
+    ///
+    ///     fn inspect(&self, findings: &mut Findings) {
+    ///         findings.within("tls", &self.tls);
+    ///     }
+    /// }
+    ///
+    /// let tls = Tls { ca_file: "/no/such/file" };
+    /// let server = Server { tls };
+    /// assert!(Findings::of(&server).is_empty());
+    /// let findings = Findings::of_inspecting(&server);
+    /// let told: Vec<_> = findings.iter().collect();
+    /// assert_eq!(told, [("tls.ca-file".to_owned(), "does not exist")]);
+    /// ```
+    pub fn of_inspecting(configuration: &impl Validate) -> Self {
+        let mut findings = Self {
+            asked: Asked::Named,
+            ..Self::default()
+        };
+        configuration.inspect(&mut findings);
         findings
     }
 
@@ -159,11 +219,15 @@ impl Findings {
         });
     }
 
-    /// Asks the value of a key for its own rules; the paths that it names are below that key.
+    /// Asks the value of a key for what is asked here: in [`validate`](Validate::validate) for its own rules,
+    /// in [`inspect`](Validate::inspect) for what it finds there. The paths that it names are below that key.
     pub fn within(&mut self, path: &str, value: &impl Validate) {
         let depth = self.within.len();
         self.within.extend(read_path(path));
-        value.validate(self);
+        match self.asked {
+            Asked::Rules => value.validate(self),
+            Asked::Named => value.inspect(self),
+        }
         self.within.truncate(depth);
     }
 

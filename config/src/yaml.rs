@@ -92,6 +92,7 @@ impl<'a> Builder<'a> {
             source: Arc::clone(self.source),
             position: Some((at.line(), at.col() + 1)),
             clear: self.margin.before_a_fault(at.line(), &self.source.text),
+            is_inside: self.margin.is_inside(),
             is_crowded: self.margin.is_crowded(),
         };
         let fault = match error.kind() {
@@ -111,6 +112,7 @@ impl<'a> Builder<'a> {
             source: Arc::clone(self.source),
             position: Some((line, column + 1)),
             clear: self.margin.before(line, column),
+            is_inside: self.margin.is_inside(),
             is_crowded: self.margin.is_crowded(),
         }
     }

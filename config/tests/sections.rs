@@ -278,7 +278,8 @@ fn store() -> Section {
 
 #[test]
 fn what_was_chosen_is_read_in_its_type_with_the_keys_beside_it() -> TestResult {
-    let text = "allow-delayed-start: true\nmemory: {limit: 4}\nredis: {any: thing}\n";
+    let text =
+        "backend: memory\nallow-delayed-start: true\nmemory: {limit: 4}\nredis: {any: thing}\n";
     let (folder, config) = folder(&[("store.yaml", text)])?;
     let mut chosen = choice().choose("store", &config)?;
     assert_eq!(chosen.name(), "memory");
@@ -434,16 +435,17 @@ fn a_file_of_what_is_not_chosen_is_passed_over_only_where_that_was_said() -> Tes
     assert_eq!(
         told(&folder_of_one, &error),
         "there is server.yaml for server, and store uses memory: write `backend: server` in the file of \
-         store, or `backend: memory` and name no file for server"
+         store, or `backend: memory`"
     );
 
     let (_folder, config) = folder(&[server, ("store.yaml", "backend: memory")])?;
     store().check(&config)?;
     let named = config.clone().with_file("server", "server.yaml");
-    let error = refused(&named).to_string();
-    let expected =
-        "there is a file, by the option for plugin server, for server, and store uses memory";
-    assert!(error.starts_with(expected), "{error}");
+    assert_eq!(
+        refused(&named).to_string(),
+        "there is a file, by the option for plugin server, for server, and store uses memory: write \
+         `backend: server` in the file of store, or `backend: memory` and name no file for server"
+    );
     // As is one that does not even exist.
     let variables = Environment::from_iter([("SERVER_CONFIG", "/no/such/file")]);
     let error = refused(&config.with_environment(variables)).to_string();
@@ -451,6 +453,75 @@ fn a_file_of_what_is_not_chosen_is_passed_over_only_where_that_was_said() -> Tes
         error.starts_with("there is a file, by SERVER_CONFIG, for server"),
         "{error}"
     );
+    Ok(())
+}
+
+#[test]
+fn whatever_is_said_of_one_where_nothing_is_chosen_is_refused_and_not_passed_over() -> TestResult {
+    let nothing = ConfigDir::new("/no/such/folder");
+    let variable = |name, value| Environment::from_iter([(name, value)]);
+    let set = "store.server.dial-timeout=2s";
+    for (config, what) in [
+        (
+            nothing.clone().with_flag(set)?,
+            "--set store.server.dial-timeout",
+        ),
+        (
+            nothing.clone().with_flag("server.dial-timeout=2s")?,
+            "--set server.dial-timeout",
+        ),
+        (
+            nothing
+                .clone()
+                .with_environment(variable("STORE__SERVER__DIAL_TIMEOUT", "2s")),
+            "STORE__SERVER__DIAL_TIMEOUT",
+        ),
+        (
+            nothing
+                .clone()
+                .with_environment(variable("SERVER__DIAL_TIMEOUT", "2s")),
+            "SERVER__DIAL_TIMEOUT",
+        ),
+    ] {
+        let told = store().check(&config).unwrap_err().to_string();
+        let expected = format!("there is {what} for server, and store uses memory: write ");
+        assert!(told.starts_with(&expected), "{told}");
+        store().check(&config.with_flag("store.backend=memory")?)?;
+    }
+    for (section, other) in [
+        ("server: {endpoints: [a:1]}", "server"),
+        ("server:", "server"),
+        ("redis: {}", "redis"),
+        // The value of the key was forgotten.
+        ("backend:\nserver: {}", "server"),
+    ] {
+        let text = format!("allow-delayed-start: true\n{section}\n");
+        let (folder, config) = folder(&[("store.yaml", &text)])?;
+        let error = store().check(&config).unwrap_err();
+        let line = text.lines().count();
+        let expected =
+            format!("there is a section, at store.yaml:{line}, for {other}, and store uses");
+        assert!(told(&folder, &error).starts_with(&expected), "{error}");
+        assert!(choice().choose("store", &config).is_err());
+        store().check(&config.with_flag("store.backend=memory")?)?;
+    }
+    // Of what is the default all may be said.
+    let (_folder, config) = folder(&[("store.yaml", "memory: {limit: 4}")])?;
+    store().check(&config)?;
+    store().check(&nothing.with_flag("memory.limit=4")?)?;
+    Ok(())
+}
+
+#[test]
+fn a_variable_of_a_types_own_name_chooses_nothing() -> TestResult {
+    let choice = Choice::new("backend", "memory")
+        .with::<Memory>("memory")
+        .with::<Etcd>("etcd");
+    let section = Section::choice("store", choice.clone());
+    let environment = Environment::from_iter([("ETCD_ENDPOINTS", "a:1")]);
+    let config = ConfigDir::new("/no/such/folder").with_environment(environment);
+    section.check(&config)?;
+    assert_eq!(choice.choose("store", &config)?.name(), "memory");
     Ok(())
 }
 
@@ -493,7 +564,7 @@ fn a_slip_in_what_is_not_chosen_is_refused_and_nothing_is_required_of_it() -> Te
     let lacks = Choice::new("backend", "memory")
         .with::<Memory>("memory")
         .with::<Strict>("strict");
-    let (_folder, config) = folder(&[("store.yaml", "strict: {port: 1}")])?;
+    let (_folder, config) = folder(&[("store.yaml", "backend: memory\nstrict: {port: 1}")])?;
     let section = Section::choice("store", lacks);
     section.check(&config)?;
     assert!(
@@ -502,11 +573,108 @@ fn a_slip_in_what_is_not_chosen_is_refused_and_nothing_is_required_of_it() -> Te
             .is_err()
     );
     // What breaks a rule or names a file that is not there may wait until it is chosen.
-    let waits = "server:\n  dial-timeout: 0s\n  limits: {}\n  password: file:/no/such/file\n";
+    let waits = "backend: memory\nserver:\n  dial-timeout: 0s\n  limits: {}\n  password: file:/no/such/file\n";
     let (_folder, config) = folder(&[("store.yaml", waits)])?;
     store().check(&config)?;
     let chosen = config.with_flag("store.backend=server")?;
     assert!(store().check(&chosen).is_err());
+    Ok(())
+}
+
+/// A type with others in it that cannot do without a key.
+#[derive(Debug, Default, Deserialize, Serialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Pair {
+    first: Option<Strict>,
+    all: Vec<Strict>,
+    second: Option<Strict>,
+}
+
+impl Validate for Pair {}
+
+#[test]
+fn a_slip_behind_a_key_that_is_missing_in_what_is_not_chosen_is_refused() -> TestResult {
+    let choice = Choice::new("backend", "memory")
+        .with::<Memory>("memory")
+        .with::<Pair>("pair");
+    let section = Section::choice("store", choice);
+    for (text, expected) in [
+        (
+            "first: {port: 1}, second: {prot: 1}",
+            "store.yaml:2:35: pair.second: unknown key \"prot\", did you mean \"port\"?",
+        ),
+        (
+            "first: {}, all: [{port: 1}], second: {port: many}",
+            "store.yaml:2:52: pair.second.port: expected an integer",
+        ),
+        (
+            "first: {}, all: [{url: a}, {port: x}]",
+            "store.yaml:2:42: pair.all[1].port: expected an integer",
+        ),
+    ] {
+        let text = format!("backend: memory\npair: {{{text}}}");
+        let (folder, config) = folder(&[("store.yaml", &text)])?;
+        let error = section.check(&config).unwrap_err();
+        let told = told(&folder, &error);
+        assert!(told.starts_with(expected), "{text}: {told}");
+    }
+    let text = "backend: memory\npair: {first: {}, all: [{}, {port: 1}], second: {port: 1}}";
+    let (_folder, config) = folder(&[("store.yaml", text)])?;
+    section.check(&config)?;
+    section.check(&config.with_flag("store.pair.first={port: 1}")?)?;
+    Ok(())
+}
+
+/// A type that names a file, and one that holds it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+struct Tls {
+    ca_file: String,
+}
+
+impl Validate for Tls {
+    fn validate(&self, findings: &mut Findings) {
+        if self.ca_file == "none" {
+            findings.refuse("ca-file", "must be a file");
+        }
+    }
+
+    fn inspect(&self, findings: &mut Findings) {
+        if !std::path::Path::new(&self.ca_file).exists() {
+            findings.refuse("ca-file", "does not exist");
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Both {
+    tls: Tls,
+}
+
+impl Validate for Both {
+    fn validate(&self, findings: &mut Findings) {
+        findings.within("tls", &self.tls);
+    }
+
+    fn inspect(&self, findings: &mut Findings) {
+        findings.within("tls", &self.tls);
+    }
+}
+
+#[test]
+fn what_a_configuration_inside_of_another_names_is_looked_at_after_its_rules() -> TestResult {
+    for (file, why) in [
+        ("none", "must be a file"),
+        ("/no/such/file", "does not exist"),
+    ] {
+        let text = format!("tls: {{ca-file: {file}}}");
+        let (folder, config) = folder(&[("both.yaml", &text)])?;
+        let error = config.load_valid::<Both>("both").unwrap_err();
+        let expected = format!("both.yaml:1:16: tls.ca-file: {why}\n");
+        assert!(told(&folder, &error).starts_with(&expected), "{error}");
+        assert_eq!(error.to_string().matches("ca-file: ").count(), 1, "{error}");
+    }
     Ok(())
 }
 
