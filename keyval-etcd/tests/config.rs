@@ -187,6 +187,17 @@ fn what_asks_for_expansion_is_told_what_to_do_instead() {
     assert!(told.contains("STORE__ETCD__ENDPOINTS"), "{told}");
 }
 
+#[test]
+fn endpoints_are_those_of_the_configuration_and_its_own_environment() {
+    let (folder, config) = folder("username: a\npassword: b");
+    // Without any they are up to who connects, in an environment that may name others.
+    section().check(&config).unwrap();
+    let endpoints = [("ETCD_ENDPOINTS", "http://a:1")];
+    let config = config.with_environment(Environment::from_iter(endpoints));
+    let told = refused(&folder, &config);
+    assert!(told.starts_with("etcd.yaml:1:11: username: "), "{told}");
+}
+
 #[cfg(feature = "tls")]
 #[test]
 fn files_of_no_use_are_told_with_the_key_that_names_them() {
@@ -233,6 +244,12 @@ fn files_of_no_use_are_told_with_the_key_that_names_them() {
         // It can be shown all the same.
         section().print(&config).unwrap();
     }
+    // All that is wrong is told at once.
+    let yaml = format!("ca-file: {text}\ncert-file: {missing}\nkey-file: {text}");
+    fs::write(at("etcd.yaml"), yaml).unwrap();
+    let told = refused(&folder, &config);
+    assert!(told.contains("etcd.yaml:1:10: ca-file: "), "{told}");
+    assert!(told.contains("etcd.yaml:2:12: cert-file: "), "{told}");
     // What is not used need not be there.
     fs::write(
         at("etcd.yaml"),

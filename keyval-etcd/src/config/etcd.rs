@@ -60,9 +60,9 @@ const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 /// `discovery-srv-name: eu` they are `_etcd-client-ssl-eu` and `_etcd-client-eu`. The keys for
 /// encryption say which of them may be used. They are read when connecting begins; `endpoint-sync`
 /// keeps up with the cluster from then on. With `discovery-srv-server: 127.0.0.1:8600` that name server
-/// is asked for the records; the hosts in them are looked up by the system, as all are. A certificate is verified for the host that the record
-/// names: as answers of the DNS can be forged, write `insecure-transport: false`, and a `ca-file` that
-/// trusts nobody else.
+/// is asked for the records; the hosts in them are looked up by the system, as all are. A certificate is
+/// verified for the host that the record names: as answers of the DNS can be forged, write
+/// `insecure-transport: false`, and a `ca-file` that trusts nobody else.
 ///
 /// # Encryption
 /// An endpoint that begins with `https://` is reached by TLS 1.2 or 1.3, one with `http://` in
@@ -72,10 +72,10 @@ const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 /// unused. cn-infra took `insecure-transport: false` alone for plain text; here it means what it
 /// says.
 ///
-/// The files are read and checked when the configuration is loaded, when connecting begins, and again whenever a connection is
-/// opened: what has changed is used from then on. If it is broken, what was read before stays in
-/// use, with a warning. `insecure-skip-tls-verify` protects from nobody who can come between, and
-/// so warns at each start, as does a password over plain text.
+/// The files are read and checked when the configuration is loaded, when connecting begins, and again
+/// whenever a connection is opened: what has changed is used from then on. If it is broken, what was read
+/// before stays in use, with a warning. `insecure-skip-tls-verify` protects from nobody who can come
+/// between, and so warns at each start, as does a password over plain text.
 ///
 /// # Examples
 /// ```

@@ -64,13 +64,13 @@ impl Tls {
         })
     }
 
-    /// Reads and checks all files that the configuration names, as loading does.
-    ///
-    /// # Errors
-    /// The first key at fault.
-    pub(crate) fn inspect(config: &EtcdConfig) -> Result<(), Unusable> {
-        let files = Files::new(config)?;
-        files.parse(&files.read()?).map(drop)
+    /// Reads and checks all files that the configuration names, as loading does, and tells every key at
+    /// fault.
+    pub(crate) fn inspect(config: &EtcdConfig) -> Vec<Unusable> {
+        match Files::new(config) {
+            Ok(files) => files.faults(),
+            Err(unusable) => vec![unusable],
+        }
     }
 
     /// Encrypts a connection to this host.

@@ -75,6 +75,30 @@ impl Files {
         })
     }
 
+    /// What is wrong with any of them, as far as that can be said of each apart from the others.
+    pub(super) fn faults(&self) -> Vec<Unusable> {
+        let mut faults = Vec::new();
+        let mut content = |key, path: &Option<PathBuf>| {
+            let content = read(key, path.as_deref());
+            content.unwrap_or_else(|unusable| {
+                faults.push(unusable);
+                None
+            })
+        };
+        // What cannot be read is missing from here on, and no more is found wrong with it.
+        let contents = Contents {
+            ca: content("ca-file", &self.ca),
+            certificate: content("cert-file", &self.certificate),
+            key: content("key-file", &self.key),
+        };
+        if !self.anyone {
+            faults.extend(self.trusted(&contents).err());
+        }
+        let identity = self.identity(&contents, &ring::default_provider());
+        faults.extend(identity.err());
+        faults
+    }
+
     /// What a handshake needs, from what the files held.
     pub(super) fn parse(&self, contents: &Contents) -> Result<ClientConfig> {
         let provider = Arc::new(ring::default_provider());

@@ -17,5 +17,6 @@ mod without;
 
 #[cfg(feature = "tls")]
 pub(crate) use self::client::{Tls, TlsStream};
+pub(crate) use self::unusable::Unusable;
 #[cfg(not(feature = "tls"))]
 pub(crate) use self::without::{Tls, TlsStream};

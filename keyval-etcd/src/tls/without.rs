@@ -1,6 +1,5 @@
 //! What stands in place of TLS where it is not built in: a refusal.
 
-use std::convert::Infallible;
 use std::io;
 
 use keyval::Result;
@@ -18,24 +17,25 @@ pub(crate) type TlsStream = TcpStream;
 
 impl Tls {
     #[expect(clippy::unused_async, reason = "as where TLS is built in")]
-    pub(crate) async fn load(config: &EtcdConfig) -> Result<Self> {
-        match Self::inspect(config) {
-            Err(unusable) => Err(unusable.into()),
-            Ok(never) => match never {},
-        }
+    pub(crate) async fn load(_: &EtcdConfig) -> Result<Self> {
+        Err(missing().into())
     }
 
-    pub(crate) fn inspect(_: &EtcdConfig) -> Result<Infallible, Unusable> {
-        Err(Unusable {
-            key: "",
-            told: "it asks for TLS, and this program is built without: build keyval-etcd with its \
-                   feature tls, or use http:// endpoints without keys for TLS"
-                .to_owned(),
-        })
+    pub(crate) fn inspect(_: &EtcdConfig) -> Vec<Unusable> {
+        vec![missing()]
     }
 
     #[expect(clippy::unused_async, reason = "as where TLS is built in")]
     pub(crate) async fn wrap(&self, _: &str, _: TcpStream) -> io::Result<TlsStream> {
         match *self {}
+    }
+}
+
+fn missing() -> Unusable {
+    Unusable {
+        key: "",
+        told: "it asks for TLS, and this program is built without: build keyval-etcd with its \
+               feature tls, or use http:// endpoints without keys for TLS"
+            .to_owned(),
     }
 }
