@@ -28,7 +28,7 @@ const LABEL: &str = "microservice-label";
 /// | `--<plugin>-config FILE` | the file of one plugin; before `<PLUGIN>_CONFIG` |
 /// | `--set PLUGIN.KEY=VALUE` | one value, over files and variables; may be repeated |
 /// | `--check-config` | check the configuration of every plugin, with the files that it names; start nothing |
-/// | `--print-config[=PLUGIN]` | show what holds in the end, with origins, as YAML |
+/// | `--print-config[=PLUGIN]` | show what holds in the end, with origins, as YAML; looks at no file that it names |
 /// | `--print-schema PLUGIN` | show the JSON Schema of a plugin's file, for editors |
 /// | `--microservice-label LABEL` | the agent's name; before `MICROSERVICE_LABEL` |
 ///
@@ -295,7 +295,10 @@ impl Args for StandardArgs {
                     .long(CHECK)
                     .action(ArgAction::SetTrue)
                     .conflicts_with_all([PRINT, SCHEMA])
-                    .help("Check the configuration of every plugin, start nothing"),
+                    .help(
+                        "Check the configuration of every plugin, with the files that it names; start \
+                         nothing",
+                    ),
             )
             .arg(
                 Arg::new(PRINT)

@@ -238,7 +238,7 @@ impl Host {
     /// Refuses what makes no agent, before anything is started.
     fn check(&self) -> Result<()> {
         self.check_names()?;
-        Ok(self.check_configurable()?)
+        Ok(self.check_settings()?)
     }
 
     /// Remembers what a reload is compared with, and warns of files that are nobody's. That reads files,
@@ -318,6 +318,10 @@ impl Host {
     /// Refuses names that cannot be configured apart, and flags for plugins that there are not.
     pub(crate) fn check_configurable(&self) -> keyval_config::Result<()> {
         check_names(self.names())?;
+        self.check_settings()
+    }
+
+    fn check_settings(&self) -> keyval_config::Result<()> {
         self.agent.config.check_plugins(self.configurable())
     }
 

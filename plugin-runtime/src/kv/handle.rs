@@ -51,7 +51,8 @@ impl KvHandle {
         Self { link, wait }
     }
 
-    /// The same store with another policy for operations before the connection.
+    /// The same store with another policy for operations before the connection. A watch waits for as long
+    /// as it takes also where operations wait up to a time.
     #[must_use]
     pub fn with_wait(&self, wait: WaitPolicy) -> Self {
         Self::new(Arc::clone(&self.link), wait)

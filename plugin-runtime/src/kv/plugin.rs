@@ -117,7 +117,8 @@ impl<C> KvPlugin<C> {
         }
     }
 
-    /// Sets what operations do before the connection; they wait up to 5 s by default.
+    /// Sets what operations do before the connection; they wait up to 5 s by default. A watch waits for as
+    /// long as it takes, whatever the time here: only [`WaitPolicy::FailFast`] makes it fail at once.
     #[must_use]
     pub fn with_wait(mut self, wait: WaitPolicy) -> Self {
         self.wait = wait;
