@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,7 @@ pub struct Polled {
     answers: Arc<Mutex<Vec<Told>>>,
     /// How often every probe was asked.
     rounds: watch::Receiver<usize>,
-    stop: Arc<Mutex<bool>>,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -46,13 +47,13 @@ impl Polled {
     pub fn start(address: SocketAddr) -> Self {
         let (answers, stop) = (
             Arc::new(Mutex::new(Vec::new())),
-            Arc::new(Mutex::new(false)),
+            Arc::new(AtomicBool::new(false)),
         );
         let (tell, rounds) = watch::channel(0);
         let thread = thread::spawn({
             let (answers, stop) = (answers.clone(), stop.clone());
             move || {
-                while !*stop.lock() {
+                while !stop.load(Ordering::Relaxed) {
                     let next = Instant::now() + EVERY;
                     for path in PATHS {
                         let told = ask(address, path);
@@ -112,7 +113,7 @@ fn ask(address: SocketAddr, path: &'static str) -> Told {
 
 impl Drop for Polled {
     fn drop(&mut self) {
-        *self.stop.lock() = true;
+        self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             // It panics nowhere, and a test that fails shall say its own.
             drop(thread.join());

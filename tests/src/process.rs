@@ -13,6 +13,8 @@ use crate::watchdog::Watchdog;
 const DATA: &str = "data";
 /// Kills the server and removes its data.
 const CLEAN_UP: &str = "kill -9 \"$1\"; rm -rf -- \"$2\"";
+/// Removes the data of a server that does not run.
+const TIDY_UP: &str = "rm -rf -- \"$1\"";
 
 /// The name of a server and the ports on which it listens.
 #[derive(Clone, Debug)]
@@ -74,6 +76,8 @@ pub(crate) struct Process {
     folder: TempDir,
     client: SocketAddr,
     running: Option<Running>,
+    /// For the time after it was killed: it may be in a static, which nobody drops.
+    tidy: Option<Watchdog>,
 }
 
 #[derive(Debug)]
@@ -120,6 +124,7 @@ impl Process {
             folder,
             client: *client,
             running: None,
+            tidy: None,
         }
     }
 
@@ -152,6 +157,7 @@ impl Process {
         let folder = self.folder.path().to_string_lossy();
         let watchdog = Watchdog::new(CLEAN_UP, &[&server.id().to_string(), &folder]);
         self.running = Some(Running { server, watchdog });
+        self.tidy = None;
     }
 
     /// Whether the server has ended by itself.
@@ -163,12 +169,22 @@ impl Process {
 
     /// Ends the server at once, as a crash would.
     pub(crate) fn kill(&mut self) {
-        if let Some(mut running) = self.running.take() {
-            // The watchdog first: afterwards the number could belong to another process.
-            drop(running.watchdog);
-            drop(running.server.kill());
-            drop(running.server.wait());
+        if self.end() {
+            let folder = self.folder.path().to_string_lossy();
+            self.tidy = Some(Watchdog::new(TIDY_UP, &[&folder]));
         }
+    }
+
+    /// Ends the server, if it runs; says whether it did.
+    fn end(&mut self) -> bool {
+        let Some(mut running) = self.running.take() else {
+            return false;
+        };
+        // The watchdog first: afterwards the number could belong to another process.
+        drop(running.watchdog);
+        drop(running.server.kill());
+        drop(running.server.wait());
+        true
     }
 
     /// Removes all that the server stored. It must not run.
@@ -221,7 +237,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.kill();
+        self.end();
     }
 }
 
