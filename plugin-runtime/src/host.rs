@@ -326,6 +326,7 @@ impl Host {
     }
 
     /// Tells of files that look as if they should be those of plugins, and are not.
+    #[cfg(feature = "cli")]
     pub(crate) fn stray_files(&self) -> Vec<String> {
         self.agent.config.stray_files(self.configurable())
     }
