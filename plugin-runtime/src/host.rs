@@ -316,6 +316,7 @@ impl Host {
     }
 
     /// Refuses names that cannot be configured apart, and flags for plugins that there are not.
+    #[cfg(feature = "cli")]
     pub(crate) fn check_configurable(&self) -> keyval_config::Result<()> {
         check_names(self.names())?;
         self.check_settings()
