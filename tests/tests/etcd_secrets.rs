@@ -23,6 +23,7 @@ use keyval_tests::fake::{self, FakeEtcd};
 use keyval_tests::name_server::NameServer;
 use keyval_tests::tls::{Clients, TlsEtcd};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -265,17 +266,16 @@ async fn snapshot(seen: &Seen, server: &TlsEtcd) {
 async fn in_step_with_the_members(seen: &Seen, server: &TlsEtcd) {
     let mut config = config(server).with_login("root", "root");
     config.endpoint_sync = Duration::from_secs(1);
-    let asked = |url: &str| Some(url.to_owned());
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let asked = Arc::new(Notify::new());
+    let tell = asked.clone();
     let filter = move |url: &str| {
-        // The test may be over.
-        let _ = tell.send(url.to_owned());
-        asked(url)
+        tell.notify_one();
+        Some(url.to_owned())
     };
     let environment = keyval_config::Environment::empty();
     let store = EtcdStore::connect_filtered(&config, &environment, filter).await;
     let store = store.unwrap();
-    told.recv().await.expect("the members are asked for");
+    asked.notified().await;
     seen.show(&store);
     store.get("app/a").await.unwrap();
     store.close().await.unwrap();

@@ -126,10 +126,13 @@ async fn prefer_another(pool: &Pool, node: &Arc<Node>) -> bool {
 async fn take_over(pool: &Pool, left: &Held) -> Option<Held> {
     let nodes = pool.nodes()?;
     let node = nodes.current();
-    // Held before it is asked, so that no end of the connection is missed.
+    if Arc::ptr_eq(node, &left.node) || node.ask(pool.dial_timeout).await.is_err() {
+        return None;
+    }
+    // Only now, as asking may open the connection; and before its health is looked at, so that no
+    // end of it is missed.
     let held = Held::new(node)?;
-    let is_another = !Arc::ptr_eq(node, &left.node);
-    (is_another && node.ask(pool.dial_timeout).await.is_ok()).then_some(held)
+    node.health.is_up().then_some(held)
 }
 
 fn is_current(pool: &Pool, node: &Arc<Node>) -> bool {
