@@ -95,14 +95,14 @@ impl Cluster {
     pub fn endpoints(&self) -> Vec<String> {
         let members = self.members.iter();
         members
-            .map(|member| member.place.client.to_string())
+            .map(|member| member.place.client.address().to_string())
             .collect()
     }
 
     /// Where clients connect to this member.
     #[must_use]
     pub fn address(&self, member: usize) -> SocketAddr {
-        self.members[member].place.client
+        self.members[member].place.client.address()
     }
 
     /// A configuration that names all members.
@@ -177,11 +177,11 @@ impl Cluster {
         self.replaced += 1;
         let place = Place {
             name: format!("{}-new{}", old.name, self.replaced),
-            client: old.client,
+            client: old.client.clone(),
             ..Place::free("")
         };
         self.members[member].place = place.clone();
-        let peer = format!("http://{}", place.peer);
+        let peer = format!("http://{}", place.peer.address());
         self.ask("/v3/cluster/member/add", &json!({ "peerURLs": [peer] }));
         let places = self.members.iter().map(|member| &member.place);
         let join = Join::found(&self.name, places).existing();
@@ -194,7 +194,7 @@ impl Cluster {
     pub fn make_room(&mut self) -> (usize, String) {
         let number = self.size();
         let place = Place::free(&format!("{}-{number}", self.name));
-        let url = format!("http://{}", place.peer);
+        let url = format!("http://{}", place.peer.address());
         let places = self.members.iter().map(|member| &member.place);
         let join = Join::found(&self.name, places.chain([&place])).existing();
         let process = self.process(&place, &join);
@@ -314,7 +314,7 @@ impl Cluster {
         }
         for &number in &members {
             let Member { place, process, .. } = &mut self.members[number];
-            wait_until_it_serves(place.client, || process.has_ended())
+            wait_until_it_serves(place.client.address(), || process.has_ended())
                 .and_then(|()| identify(place, &self.name))
                 .map_err(|why| format!("{} {why}; it wrote:\n{}", place.name, process.tail()))?;
             self.members[number].state = State::Serving;
@@ -345,7 +345,7 @@ impl Cluster {
 
     /// The number by which the members know this one; `None` if no member answers.
     fn id(&self, member: usize) -> Option<String> {
-        let peer = format!("http://{}", self.members[member].place.peer);
+        let peer = format!("http://{}", self.members[member].place.peer.address());
         let list = self.serving().find_map(|asked| {
             http::post(self.address(asked), "/v3/cluster/member/list", &json!({})).ok()
         })?;
@@ -372,7 +372,7 @@ impl Cluster {
 
 /// Makes sure that the server at this place is the one that was started there.
 fn identify(place: &Place, token: &str) -> Result<(), &'static str> {
-    let ask = |path| http::post(place.client, path, &json!({}));
+    let ask = |path| http::post(place.client.address(), path, &json!({}));
     let list = ask("/v3/cluster/member/list").map_err(|_| "does not say who it is")?;
     let id = &list["header"]["member_id"];
     let members = list["members"].as_array().ok_or("has no members")?;
@@ -382,7 +382,7 @@ fn identify(place: &Place, token: &str) -> Result<(), &'static str> {
         name.is_empty() || name.starts_with(token)
     });
     let it = members.iter().any(|member| {
-        member["ID"] == *id && member["peerURLs"][0] == format!("http://{}", place.peer)
+        member["ID"] == *id && member["peerURLs"][0] == format!("http://{}", place.peer.address())
     });
     if ours && it {
         Ok(())

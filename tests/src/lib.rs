@@ -11,6 +11,7 @@ mod find;
 pub mod http;
 pub mod known;
 pub mod name_server;
+mod port;
 pub mod probes;
 mod process;
 pub mod proxied;

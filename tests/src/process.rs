@@ -1,12 +1,13 @@
 //! An etcd as a child process that never outlives the tests.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::port::Port;
 use crate::watchdog::Watchdog;
 
 /// Where in its folder the server stores.
@@ -20,18 +21,17 @@ const TIDY_UP: &str = "rm -rf -- \"$1\"";
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) name: String,
-    pub(crate) client: SocketAddr,
-    pub(crate) peer: SocketAddr,
+    pub(crate) client: Port,
+    pub(crate) peer: Port,
 }
 
 impl Place {
-    /// A place on ports that are free now.
+    /// A place on ports that are free.
     pub(crate) fn free(name: &str) -> Self {
-        let (client, peer) = two_free_ports();
         Self {
             name: name.to_owned(),
-            client,
-            peer,
+            client: Port::free(),
+            peer: Port::free(),
         }
     }
 }
@@ -49,7 +49,7 @@ impl Join {
     pub(crate) fn found<'a>(token: &str, members: impl IntoIterator<Item = &'a Place>) -> Self {
         let members: Vec<String> = members
             .into_iter()
-            .map(|place| format!("{}=http://{}", place.name, place.peer))
+            .map(|place| format!("{}=http://{}", place.name, place.peer.address()))
             .collect();
         Self {
             token: token.to_owned(),
@@ -74,7 +74,7 @@ pub(crate) struct Process {
     program: PathBuf,
     arguments: Vec<String>,
     folder: TempDir,
-    client: SocketAddr,
+    place: Place,
     running: Option<Running>,
     /// For the time after it was killed: it may be in a static, which nobody drops.
     tidy: Option<Watchdog>,
@@ -94,6 +94,7 @@ impl Process {
             .tempdir()
             .expect("the temporary folder is writable");
         let Place { name, client, peer } = place;
+        let (client, peer) = (client.address(), peer.address());
         let state = if join.existing { "existing" } else { "new" };
         let mut arguments = vec![
             format!("--name={name}"),
@@ -122,7 +123,7 @@ impl Process {
             program: program.to_owned(),
             arguments,
             folder,
-            client: *client,
+            place: place.clone(),
             running: None,
             tidy: None,
         }
@@ -130,7 +131,7 @@ impl Process {
 
     /// Where clients connect.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.client
+        self.place.client.address()
     }
 
     /// Starts the server, on the data that it left if it ran before.
@@ -263,30 +264,4 @@ fn knows(program: &Path, flag: &str) -> bool {
             let said = [help.stdout, help.stderr].concat();
             String::from_utf8_lossy(&said).contains(flag)
         })
-}
-
-/// Two ports that are free now; held together, so that they differ.
-fn two_free_ports() -> (SocketAddr, SocketAddr) {
-    let (a, b) = (free_port(), free_port());
-    let address = |listener: &TcpListener| listener.local_addr().expect("it is bound");
-    (address(&a), address(&b))
-}
-
-/// An address that is free now.
-pub(crate) fn free_address() -> SocketAddr {
-    two_free_ports().0
-}
-
-/// A port from below those that systems give to outgoing connections, which would take the port of
-/// a server while that does not run.
-fn free_port() -> TcpListener {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let port = fastrand::u16(10_000..32_000);
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            Ok(listener) => return listener,
-            Err(why) => assert!(tries < 1000, "the loopback has no ports left: {why}"),
-        }
-    }
 }

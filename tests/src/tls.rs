@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::certificates::{Authority, Certified, Valid, put};
 use crate::etcd::Etcd;
-use crate::process::free_address;
+use crate::port::Port;
 
 /// A server with an encrypted address, and the files of those who talk to it.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct TlsEtcd {
     etcd: Etcd,
     authority: Authority,
     files: TempDir,
-    address: SocketAddr,
+    port: Port,
 }
 
 /// Whether the server wants certificates of its clients.
@@ -47,7 +47,8 @@ impl TlsEtcd {
         let (cert, key) = authority
             .certify(&["127.0.0.1"], Valid::Now)
             .write(folder, "server");
-        let address = free_address();
+        let port = Port::free();
+        let address = port.address();
         let mut all = vec![
             format!("--listen-client-urls=http://{{client}},https://{address}"),
             format!("--cert-file={}", cert.display()),
@@ -64,7 +65,7 @@ impl TlsEtcd {
             etcd,
             authority,
             files,
-            address,
+            port,
         }
     }
 
@@ -83,13 +84,13 @@ impl TlsEtcd {
     /// The encrypted address, with its port alone to be put behind another host.
     #[must_use]
     pub fn tls_address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// The encrypted address as an endpoint.
     #[must_use]
     pub fn tls_endpoint(&self) -> String {
-        format!("https://{}", self.address)
+        format!("https://{}", self.port.address())
     }
 
     /// A configuration for the encrypted address that trusts the server's authority.
