@@ -9,7 +9,7 @@ pub(crate) const FIRST: usize = 16;
 /// How many entries any other page has at most, unless the caller says so.
 pub(crate) const PAGE: usize = 2000;
 /// How many bytes a page should have at most, as far as those before it tell.
-const BYTES: usize = 640 * 1024;
+const BYTES: usize = 768 * 1024;
 /// What an entry takes besides its key and its value.
 const SURPLUS: usize = 64;
 /// How many times larger than one before it a page is at most, and how many times smaller it is than
@@ -31,6 +31,9 @@ pub(crate) struct Pace {
     late: u32,
     /// Whether one request at a time is made, as even single entries were late.
     alone: bool,
+    /// Whether pages are still to grow: where the next ones lie is guessed from too little yet, and to
+    /// look for them beyond a wrong guess takes a server as long as to read them.
+    grows: bool,
 }
 
 impl Pace {
@@ -43,6 +46,7 @@ impl Pace {
             entry: 0,
             late: 0,
             alone: false,
+            grows: false,
         }
     }
 
@@ -53,7 +57,7 @@ impl Pace {
 
     /// Whether no other request is to be made while one is under way.
     pub(crate) fn is_alone(&self) -> bool {
-        self.alone
+        self.alone || self.grows
     }
 
     /// Notes what came of a request for so many entries.
@@ -62,9 +66,10 @@ impl Pace {
         if entries > 0 {
             self.entry = bytes.div_ceil(entries).max(self.entry / 2);
         }
-        let fitting = BYTES / self.entry.max(1);
+        let fitting = (BYTES / self.entry.max(1)).min(self.most).max(1);
         let grown = self.page.max(asked.saturating_mul(STEP));
-        self.page = grown.min(fitting).min(self.most).max(1);
+        self.page = grown.min(fitting);
+        self.grows = self.page < fitting;
     }
 
     /// Notes that so many entries were more than one answer may hold.
@@ -108,6 +113,7 @@ mod tests {
             // Several that were asked for together count as one.
             pace.arrived(asked, asked, asked * 80);
             pace.arrived(asked, asked, asked * 80);
+            assert_eq!(pace.is_alone(), pace.page() < PAGE);
             pages.push(pace.page());
         }
         assert_eq!(pages, [FIRST, 64, 256, 1024, PAGE]);
@@ -116,9 +122,9 @@ mod tests {
     #[test]
     fn the_larger_the_entries_the_shorter_the_page_and_large_ones_are_remembered() {
         let mut pace = Pace::new(FIRST, PAGE);
-        pace.arrived(FIRST, FIRST, FIRST * BYTES / 10);
-        assert_eq!(pace.page(), 10);
-        pace.arrived(10, 10, 10 * BYTES * 2);
+        pace.arrived(FIRST, FIRST, FIRST * BYTES / 8);
+        assert_eq!(pace.page(), 8);
+        pace.arrived(8, 8, 8 * BYTES * 2);
         assert_eq!(pace.page(), 1, "one at least");
         pace.arrived(1, 1, 80);
         assert_eq!(pace.page(), 1, "others may be as large");
