@@ -25,8 +25,9 @@ impl Maintenance for EtcdStore {
         status.revision = Some(convert::header_revision(reply.header.as_ref()));
         status.size = u64::try_from(reply.db_size).ok();
         status.problems = reply.errors;
+        status.serves = reply.leader != 0;
         // Before 3.4 had learnt to say so itself.
-        if reply.leader == 0 && status.problems.is_empty() {
+        if !status.serves && status.problems.is_empty() {
             status.problems.push("no leader".to_owned());
         }
         Ok(status)

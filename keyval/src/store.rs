@@ -28,12 +28,15 @@ pub struct StoreStatus {
     pub size: Option<u64>,
     /// The name and the version of the store: `memory 0.1.0`, `etcd 3.5.16`.
     pub version: String,
+    /// Whether it carries out reads and writes at present; if not, `problems` says why, such as that
+    /// there is no leader. A store that is full serves: it is read, and emptied.
+    pub serves: bool,
     /// What is wrong although the store answers, in its words: no leader, an alarm. None is good.
     pub problems: Vec<String>,
 }
 
 impl StoreStatus {
-    /// The status of a store of this version, of which nothing else is known.
+    /// The status of a store of this version that serves, and of which nothing else is known.
     #[must_use]
     pub fn new(version: impl Into<String>) -> Self {
         Self {
@@ -41,6 +44,7 @@ impl StoreStatus {
             compacted: None,
             size: None,
             version: version.into(),
+            serves: true,
             problems: Vec::new(),
         }
     }
@@ -76,9 +80,10 @@ pub trait Maintenance: Send + Sync + 'static {
     /// If the future is dropped, the compaction may take place all the same.
     async fn compact(&self, to: Revision) -> Result<()>;
 
-    /// Closes the connection of this handle and of all its clones: operations under way and later
-    /// ones fail with [`Error::Closed`](crate::Error::Closed), watches end with it, and no task is
-    /// left behind. Closing again is harmless. What is stored stays.
+    /// Closes the connection of this handle and of all its clones: later operations fail with
+    /// [`Error::Closed`](crate::Error::Closed), watches end with it, and no task is left behind. So
+    /// do operations under way, but a write that may have been applied says that. Closing again is
+    /// harmless. What is stored stays.
     ///
     /// # Errors
     /// If something could not be ended in order; it is abandoned then.

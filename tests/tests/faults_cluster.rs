@@ -165,6 +165,7 @@ async fn without_a_majority_writes_fail_in_time_stale_reads_work_and_all_recover
     let read = store.get_opts(&Key::from("x/marker"), stale).await.unwrap();
     assert!(read.is_some());
     let status = store.status().await.unwrap();
+    assert!(!status.serves);
     let told = status.problems.join(", ");
     assert!(told.contains("no leader"), "{told}");
     let mut state = replica.state();

@@ -40,7 +40,9 @@ async fn a_full_store_is_read_and_emptied_and_takes_writes_again() {
     assert!(took < Duration::from_secs(5), "tried again: {took:?}");
     let grant = store.grant(Duration::from_secs(60)).await.unwrap_err();
     assert!(matches!(grant, Error::StorageFull { .. }), "{grant}");
-    let problems = store.status().await.unwrap().problems;
+    let status = store.status().await.unwrap();
+    assert!(status.serves, "it is read");
+    let problems = status.problems;
     assert!(problems.iter().any(|problem| problem.contains("NOSPACE")));
 
     assert_eq!(store.get("x/0").await.unwrap().unwrap().value, value);

@@ -13,6 +13,7 @@ use keyval::{
 };
 use keyval_etcd::{EtcdConnector, EtcdStore};
 use keyval_tests::auth::{APP, AuthEtcd, PASSWORD};
+use keyval_tests::cluster::Cluster;
 use keyval_tests::etcd::Etcd;
 use keyval_tests::probes::Polled;
 use keyval_tests::proxy::{Admit, Proxy};
@@ -49,8 +50,13 @@ struct Agent {
 impl Agent {
     /// Starts one with this `etcd.conf`, as cn-infra's agents have it.
     fn start(endpoint: &str, keys: &str) -> Self {
+        Self::start_on(&[endpoint.to_owned()], keys)
+    }
+
+    /// The same, on all of these endpoints.
+    fn start_on(endpoints: &[String], keys: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let conf = format!("endpoints:\n  - {endpoint:?}\noperation-timeout: 2s\n{keys}\n");
+        let conf = format!("endpoints: {endpoints:?}\noperation-timeout: 2s\n{keys}\n");
         std::fs::write(folder.path().join("etcd.conf"), conf).unwrap();
         let mut host = Host::new(ConfigDir::new(folder.path())).with_hysteresis(Hysteresis::none());
         let any_port = ProbeSettings::default().with_listen("127.0.0.1:0".parse().unwrap());
@@ -404,6 +410,68 @@ async fn after_a_compaction_in_a_short_outage_the_picture_is_the_stores() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_compaction_in_a_long_outage_the_picture_is_the_stores() {
     after_a_compaction(LONG).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_the_agent_is_unready_and_names_it() {
+    let mut cluster = Cluster::start(3);
+    let direct = cluster.store().await;
+    put(&direct, "a", "old").await;
+    let agent = Agent::start_on(&cluster.endpoints(), "");
+    agent.is_up().await;
+    let polled = agent.polled().await;
+    is_ready(&polled, 200).await;
+    let alone = cluster.follower();
+    let others: Vec<usize> = (0..3).filter(|&member| member != alone).collect();
+    for &member in &others {
+        cluster.kill(member);
+    }
+    let no_leader = agent.status.wait_for(|agent| {
+        let etcd = agent.plugin("etcd").unwrap();
+        let cause = etcd.cause.as_deref().unwrap_or_default();
+        etcd.state == State::Error && cause.contains("no leader")
+    });
+    let told = timeout(SOON, no_leader).await;
+    assert!(told.is_ok(), "{}", agent.status.current());
+    is_ready(&polled, 503).await;
+    cluster.restart_all(others);
+    put(&direct, "a", "new").await;
+    agent.is_up().await;
+    agent.agrees_with(&direct).await;
+    is_ready(&polled, 200).await;
+    were(&polled, &[200, 503, 200]);
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_full_store_the_agent_is_ready_and_degraded_until_there_is_room() {
+    let etcd = Etcd::start_with(&["--quota-backend-bytes=4194304"]);
+    let direct = etcd.store().await;
+    put(&direct, "a", "old").await;
+    let agent = Agent::start(&etcd.endpoint(), "");
+    agent.is_up().await;
+    let polled = agent.polled().await;
+    let value = Bytes::from(vec![0; 256 * 1024]);
+    let full = loop {
+        if let Err(error) = direct.put("filling", value.clone()).await {
+            break error;
+        }
+    };
+    assert!(matches!(full, Error::StorageFull { .. }), "{full}");
+    let cause = agent.reaches("etcd", "degraded").await;
+    assert!(cause.contains("NOSPACE"), "{cause}");
+    is_ready(&polled, 200).await;
+    let last = direct.delete_prefix("filling").await;
+    assert_eq!(last.unwrap(), 1);
+    let now = direct.status().await.unwrap().revision.unwrap();
+    direct.compact(now).await.unwrap();
+    etcd.defragment();
+    etcd.disarm();
+    agent.is_up().await;
+    put(&direct, "a", "new").await;
+    agent.agrees_with(&direct).await;
+    were(&polled, &[200]);
+    agent.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

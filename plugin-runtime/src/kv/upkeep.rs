@@ -128,7 +128,10 @@ impl Upkeep {
         self.link.found(Ok(()));
         let mut problems = told.problems;
         problems.extend(self.link.complaints.list());
-        if problems.is_empty() {
+        if !told.serves {
+            problems.insert(0, "it answers, but does not serve".to_owned());
+            status.error(problems.join("; "));
+        } else if problems.is_empty() {
             status.ok_with(format!("{}, settings: {}", told.version, self.origin));
         } else {
             status.degraded(problems.join("; "));

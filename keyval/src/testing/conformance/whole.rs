@@ -146,6 +146,7 @@ pub async fn the_status_tells_which_store_it_is(s: &Whole) -> Result<()> {
         "{status:?}"
     );
     assert!(status.size.is_none_or(|size| size > 0), "{status:?}");
+    assert!(status.serves, "{status:?}");
     assert!(status.problems.is_empty(), "{status:?}");
     let again = s.store().status().await?;
     assert_eq!(again.revision, status.revision, "asking stores nothing");
