@@ -28,11 +28,14 @@ impl Broker for EtcdStore {
         listing.at = options.at;
         let reply = self
             .client
-            .call(Call::read("get", key).at(options.at), |node| {
-                let mut kv = node.kv.clone();
-                let wire = convert::get_options(None, &listing);
-                async move { kv.get(key.as_bytes(), Some(wire)).await }
-            })
+            .call(
+                Call::read("get", key).at(options.at).of_size(key.len()),
+                |node| {
+                    let mut kv = node.kv.clone();
+                    let wire = convert::get_options(None, &listing);
+                    async move { kv.get(key.as_bytes(), Some(wire)).await }
+                },
+            )
             .await?;
         Ok(reply.0.kvs.into_iter().next().map(convert::entry))
     }
@@ -51,6 +54,7 @@ impl Broker for EtcdStore {
         }
         let (size, limit) = (key.len() + value.len(), self.max_request_bytes());
         if size > limit {
+            let limit = Some(limit);
             return Err(Error::TooLarge { size, limit });
         }
         let granted = match options.lifetime {
@@ -61,7 +65,7 @@ impl Broker for EtcdStore {
             Lifetime::Lease(lease) => Some(lease),
             _ => granted,
         };
-        let call = Call::write("put", key).of_lease(named).of_size(size, limit);
+        let call = Call::write("put", key).of_lease(named).of_size(size);
         let sent = self
             .client
             .call(call, |node| {
@@ -87,9 +91,14 @@ impl Broker for EtcdStore {
 
     async fn delete_opts(&self, range: &KeyRange, options: DeleteOptions) -> Result<DeleteReply> {
         range.check()?;
+        let (size, limit) = (range.size(), self.max_request_bytes());
+        if size > limit {
+            let limit = Some(limit);
+            return Err(Error::TooLarge { size, limit });
+        }
         let reply = self
             .client
-            .call(Call::write("delete", range), |node| {
+            .call(Call::write("delete", range).of_size(size), |node| {
                 let mut kv = node.kv.clone();
                 let wire = convert::wire_range(range);
                 let options = convert::delete_options(wire.end, options);

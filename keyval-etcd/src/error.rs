@@ -25,10 +25,10 @@ pub(crate) struct Call<'a> {
     pub(crate) revision: Option<Revision>,
     /// The lease that it names.
     pub(crate) lease: Option<LeaseId>,
-    /// The bytes of its keys and values, and how many there may be as far as we know.
-    pub(crate) size: (usize, usize),
-    /// The longest of its lists, and how long it may be as far as we know.
-    pub(crate) count: (usize, usize),
+    /// The bytes of its keys and values.
+    pub(crate) size: usize,
+    /// The longest of its lists.
+    pub(crate) count: usize,
     /// How long it may take, if that is not the operation timeout.
     pub(crate) within: Option<Duration>,
 }
@@ -43,8 +43,8 @@ impl<'a> Call<'a> {
             repeatable: true,
             revision: None,
             lease: None,
-            size: (0, 0),
-            count: (0, 0),
+            size: 0,
+            count: 0,
             within: None,
         }
     }
@@ -76,15 +76,15 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// The same call, with this many bytes out of as many as are allowed.
-    pub(crate) fn of_size(mut self, size: usize, limit: usize) -> Self {
-        self.size = (size, limit);
+    /// The same call, with this many bytes.
+    pub(crate) fn of_size(mut self, size: usize) -> Self {
+        self.size = size;
         self
     }
 
-    /// The same call, with this many operations out of as many as are allowed.
-    pub(crate) fn of_count(mut self, count: usize, limit: usize) -> Self {
-        self.count = (count, limit);
+    /// The same call, with this many operations.
+    pub(crate) fn of_count(mut self, count: usize) -> Self {
+        self.count = count;
         self
     }
 
@@ -185,6 +185,8 @@ const TEXTS: &[(&str, Kind)] = &[
     ("too many requests", Kind::Busy),
     // Raised before a change of the members is proposed.
     ("unhealthy cluster", Kind::Busy),
+    // Raised before a change of the members is proposed, too, but for good: of the last one that runs.
+    ("re-configuration failed", Kind::Refused),
     // Said of a learner that has not caught up yet.
     ("in sync with leader", Kind::Busy),
     ("not supported for learner", Kind::Busy),
@@ -428,25 +430,17 @@ fn of_kind(
         },
         Kind::Denied => Error::Denied { message: told() },
         Kind::TokenRefused | Kind::Unauthenticated => Error::Unauthenticated { message: told() },
-        Kind::TooLarge => {
-            let (size, limit) = call.size;
-            if size == 0 {
-                return refused(told(), source);
-            }
-            // Our count leaves out the frame around keys and values, and the server may be set to
-            // less than we know; what it refused is beyond its limit in any case.
-            Error::TooLarge {
-                size,
-                limit: limit.min(size - 1),
-            }
-        }
-        Kind::TooManyOps => {
-            let (count, limit) = call.count;
-            Error::TooManyOps {
-                count,
-                limit: limit.min(count.saturating_sub(1)),
-            }
-        }
+        Kind::TooLarge if call.size == 0 => refused(told(), source),
+        // The server does not say its limits; they are other ones than we were told, or what is
+        // around keys and values went beyond them.
+        Kind::TooLarge => Error::TooLarge {
+            size: call.size,
+            limit: None,
+        },
+        Kind::TooManyOps => Error::TooManyOps {
+            count: call.count,
+            limit: None,
+        },
         Kind::Full => Error::StorageFull { message: told() },
         Kind::Invalid => Error::invalid(told()),
         Kind::Unimplemented => Error::NotSupported {
@@ -490,8 +484,8 @@ mod tests {
         Call::write("put", &"a")
             .at(Some(Revision::new(7)))
             .of_lease(LeaseId::new(9))
-            .of_size(100, 1000)
-            .of_count(129, 128)
+            .of_size(100)
+            .of_count(129)
     }
 
     fn told(status: Status) -> Error {
@@ -622,6 +616,11 @@ mod tests {
                 "unknown service etcdserverpb.KV",
                 "not_supported",
             ),
+            (
+                Code::Unknown,
+                "etcdserver: re-configuration failed due to not enough started members",
+                "backend",
+            ),
             (Code::FailedPrecondition, "something new", "backend"),
         ] {
             let error = told(Status::new(code, text));
@@ -738,7 +737,7 @@ mod tests {
     }
 
     #[test]
-    fn the_numbers_of_a_refusal_make_sense() {
+    fn a_refusal_for_a_limit_that_is_not_known_invents_none() {
         let error = told(Status::new(
             Code::InvalidArgument,
             "etcdserver: request is too large",
@@ -748,7 +747,7 @@ mod tests {
                 error,
                 Error::TooLarge {
                     size: 100,
-                    limit: 99
+                    limit: None
                 }
             ),
             "{error}"
@@ -762,7 +761,7 @@ mod tests {
                 error,
                 Error::TooManyOps {
                     count: 129,
-                    limit: 128
+                    limit: None
                 }
             ),
             "{error}"

@@ -33,7 +33,7 @@ pub(crate) async fn commit(client: &Client, limits: &Capabilities, txn: &Txn) ->
             return Err(error);
         }
     };
-    let sent = send(client, limits, txn, &then, &otherwise).await;
+    let sent = send(client, txn, &then, &otherwise).await;
     match &sent {
         Ok(reply) if reply.succeeded => {
             lease::give_back(client, otherwise.into_iter().flatten()).await;
@@ -66,13 +66,7 @@ async fn grant_ttls(client: &Client, ops: &[Op]) -> Result<Granted> {
     Ok(granted)
 }
 
-async fn send(
-    client: &Client,
-    limits: &Capabilities,
-    txn: &Txn,
-    then: &Granted,
-    otherwise: &Granted,
-) -> Result<TxnReply> {
+async fn send(client: &Client, txn: &Txn, then: &Granted, otherwise: &Granted) -> Result<TxnReply> {
     let subject = Subject(txn);
     let call = if txn.is_read_only() {
         Call::read("commit", &subject)
@@ -83,8 +77,8 @@ async fn send(
     let call = call
         .at(oldest_read(txn))
         .of_lease(leases.first().copied().filter(|_| leases.len() == 1))
-        .of_size(txn.size(), limits.max_request_bytes.unwrap_or(usize::MAX))
-        .of_count(longest(txn), limits.max_txn_ops.unwrap_or(usize::MAX));
+        .of_size(txn.size())
+        .of_count(longest(txn));
     // What etcd said stands, also where the time of the call ends while the lease is looked for.
     let refused = Mutex::new(None);
     let sent = client.call(call, |node| {

@@ -362,7 +362,7 @@ async fn more_keys_than_a_transaction_takes_are_refused_whole() {
     let error = fill(129).await.unwrap_err();
     let expected = keyval::Error::TooManyOps {
         count: 129,
-        limit: 128,
+        limit: Some(128),
     }
     .to_string();
     assert_eq!(error.to_string(), expected);

@@ -101,22 +101,24 @@ pub enum Error {
         message: String,
     },
     /// The request is larger than the store accepts.
-    #[error("the request is too large: {size} bytes where the limit is {limit}")]
+    #[error("the request is too large: {size} bytes{}", beyond(*limit))]
     TooLarge {
         /// The size of the request: all its keys and values, in bytes.
         size: usize,
-        /// The limit, in bytes.
-        limit: usize,
+        /// The limit, in bytes; `None` if the store refused the request and did not say it.
+        limit: Option<usize>,
     },
     /// The transaction has more compares or operations than the store accepts.
     #[error(
-        "the transaction is too long: {count} compares or operations where the limit is {limit}"
+        "the transaction is too long: {count} compares or operations{}",
+        beyond(*limit)
     )]
     TooManyOps {
         /// The longest of its three lists.
         count: usize,
-        /// The limit for each of them.
-        limit: usize,
+        /// The limit for each of them; `None` if the store refused the transaction and did not say
+        /// it.
+        limit: Option<usize>,
     },
     /// One key is written twice in one branch of a transaction.
     #[error("the transaction writes the key \"{key}\" twice")]
@@ -359,6 +361,13 @@ fn current_text(current: Option<&Revision>) -> impl fmt::Display {
     })
 }
 
+fn beyond(limit: Option<usize>) -> impl fmt::Display {
+    limit.map_or_else(
+        || ", more than the store takes".to_owned(),
+        |limit| format!(" where the limit is {limit}"),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -385,11 +394,11 @@ mod tests {
             Error::Unauthenticated { message: message() },
             Error::TooLarge {
                 size: 2_000_000,
-                limit: 1_572_864,
+                limit: Some(1_572_864),
             },
             Error::TooManyOps {
                 count: 129,
-                limit: 128,
+                limit: Some(128),
             },
             Error::DuplicateKey {
                 key: Key::from("a"),

@@ -250,6 +250,22 @@ impl KeyRange {
         self.end.as_ref().is_some_and(|end| *end <= self.start)
     }
 
+    /// The bytes of its bounds, as limits count them: of the key, if the range is one key.
+    ///
+    /// # Examples
+    /// ```
+    /// # use keyval::KeyRange;
+    /// assert_eq!(KeyRange::key("abc").size(), 3);
+    /// assert_eq!(KeyRange::span("a", "bc").size(), 3);
+    /// ```
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match (self.single(), &self.end) {
+            (None, Some(end)) => self.start.len() + end.len(),
+            _ => self.start.len(),
+        }
+    }
+
     /// The part of the range from this key on; used to go on behind a page.
     ///
     /// # Examples

@@ -259,6 +259,7 @@ impl Txn {
         if let Some(limit) = limits.max_txn_ops
             && count > limit
         {
+            let limit = Some(limit);
             return Err(Error::TooManyOps { count, limit });
         }
         for compare in &self.compares {
@@ -270,6 +271,7 @@ impl Txn {
         if let Some(limit) = limits.max_request_bytes {
             let size = self.size();
             if size > limit {
+                let limit = Some(limit);
                 return Err(Error::TooLarge { size, limit });
             }
         }
@@ -332,9 +334,7 @@ fn compare_size(compare: &Compare) -> usize {
 fn op_size(op: &Op) -> usize {
     match op {
         Op::Put(key, value, _) => key.len() + value.len(),
-        Op::Get(range, _) | Op::Delete(range, _) => {
-            range.start().len() + range.end().map_or(0, Key::len)
-        }
+        Op::Get(range, _) | Op::Delete(range, _) => range.size(),
     }
 }
 
@@ -358,7 +358,7 @@ mod tests {
             puts(129).check(&limits()),
             Err(Error::TooManyOps {
                 count: 129,
-                limit: 128
+                limit: Some(128)
             })
         ));
         let compares = (0..129).fold(Txn::new(), |txn, i| {
@@ -382,7 +382,7 @@ mod tests {
             txn(998).check(&limits()),
             Err(Error::TooLarge {
                 size: 1001,
-                limit: 1000
+                limit: Some(1000)
             })
         ));
     }

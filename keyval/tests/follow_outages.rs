@@ -428,7 +428,10 @@ async fn a_check_the_store_cannot_answer_ends_in_a_resync() -> keyval::Result<()
     lab.store().put("a/1", "x").await?;
     let mut updates = lab.follow_opts(sampling());
     start(&mut updates).await;
-    lab.fail_next(Call::Commit, || Error::TooLarge { size: 2, limit: 1 });
+    lab.fail_next(Call::Commit, || Error::TooLarge {
+        size: 2,
+        limit: Some(1),
+    });
     lab.cut();
     let snapshot = next_resync(&mut updates).await;
     assert_eq!(snapshot.cause, ResyncCause::Unverified);

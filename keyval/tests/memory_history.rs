@@ -213,7 +213,7 @@ async fn the_limits_can_be_set_and_are_told_with_the_numbers() {
         error,
         Error::TooLarge {
             size: 11,
-            limit: 10
+            limit: Some(10)
         }
     ));
     store.put("key", Bytes::from(vec![0; 7])).await.unwrap();
@@ -221,7 +221,13 @@ async fn the_limits_can_be_set_and_are_told_with_the_numbers() {
         .into_iter()
         .fold(Txn::new(), |txn, key| txn.then(Op::put(key, "")));
     let error = store.commit(txn).await.unwrap_err();
-    assert!(matches!(error, Error::TooManyOps { count: 3, limit: 2 }));
+    assert!(matches!(
+        error,
+        Error::TooManyOps {
+            count: 3,
+            limit: Some(2)
+        }
+    ));
     assert_eq!(store.count(KeyRange::all()).await.unwrap(), 1);
 }
 

@@ -266,7 +266,7 @@ async fn what_makes_no_sense_is_refused_in_the_words_of_the_caller_and_never_sen
         many,
         Err(Error::TooManyOps {
             count: 129,
-            limit: 128
+            limit: Some(128)
         })
     ));
     assert_eq!(inner.calls(), Vec::<String>::new());

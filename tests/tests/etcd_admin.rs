@@ -210,6 +210,8 @@ async fn members_are_added_changed_and_removed() {
     was_refused(&voter, "can only promote a learner");
 
     admin.remove_member(learner.id).await.unwrap();
+    let last = admin.remove_member(first.id).await.unwrap_err();
+    was_refused(&last, "not enough started members");
     assert_eq!(admin.members().await.unwrap(), [first]);
     let unknown = MemberId::new(0xbad);
     for error in [

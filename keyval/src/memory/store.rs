@@ -96,6 +96,7 @@ impl Memory {
     fn check_size(&self, size: usize) -> Result<()> {
         let limit = self.shared.options.max_request_bytes;
         if size > limit {
+            let limit = Some(limit);
             return Err(Error::TooLarge { size, limit });
         }
         Ok(())
@@ -193,6 +194,7 @@ impl Broker for Memory {
 
     async fn delete_opts(&self, range: &KeyRange, options: DeleteOptions) -> Result<DeleteReply> {
         range.check()?;
+        self.check_size(range.size())?;
         pace().await;
         self.shared.write(|state, after| {
             let mut commit = state.begin();

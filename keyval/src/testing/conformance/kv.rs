@@ -538,7 +538,7 @@ pub async fn an_oversized_value_is_refused_with_the_numbers(s: &Subject) -> Resu
     for name in ["key", "new"] {
         match refused(s.put(name, oversized.clone()).await) {
             Error::TooLarge { size, limit: told } => {
-                assert_eq!(told, limit);
+                assert_eq!(told, Some(limit));
                 assert!(size > limit, "{size} bytes are not beyond {limit}");
             }
             error => panic!("{error:?}"),
@@ -546,6 +546,32 @@ pub async fn an_oversized_value_is_refused_with_the_numbers(s: &Subject) -> Resu
     }
     assert_eq!(s.entry("key").await?.value, "small");
     assert_eq!(s.get("new").await?, None);
+    Ok(())
+}
+
+/// A delete whose key or bounds are beyond the limit is refused with the numbers.
+pub async fn an_oversized_delete_is_refused_with_the_numbers(s: &Subject) -> Result<()> {
+    let Some(limit) = s.capabilities().max_request_bytes else {
+        println!("{} tells no limit of a write", s.store());
+        return Ok(());
+    };
+    let long = vec![b'k'; limit / 2 + 1];
+    s.store().delete(s.key(long.clone())).await?;
+    let end = [&long[..], b"l"].concat();
+    let key = s.key(vec![b'k'; limit + 1]);
+    for range in [KeyRange::key(key), s.span(long, end)] {
+        match refused(
+            s.store()
+                .delete_opts(&range, DeleteOptions::default())
+                .await,
+        ) {
+            Error::TooLarge { size, limit: told } => {
+                assert_eq!(told, Some(limit));
+                assert!(size > limit, "{size} bytes are not beyond {limit}");
+            }
+            error => panic!("{error:?}"),
+        }
+    }
     Ok(())
 }
 

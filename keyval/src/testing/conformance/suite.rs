@@ -155,6 +155,7 @@ macro_rules! for_each_promise {
                 the_future_cannot_be_read
                 a_serializable_read_comes_to_see_what_was_written
                 an_oversized_value_is_refused_with_the_numbers
+                an_oversized_delete_is_refused_with_the_numbers
                 revision_zero_is_not_the_present
                 errors_show_no_value_and_say_what_to_do
             }
