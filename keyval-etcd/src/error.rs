@@ -183,10 +183,9 @@ const TEXTS: &[(&str, Kind)] = &[
     // Raised by reads and by the look-up of a lease only, never behind a proposal.
     ("leader changed", Kind::Busy),
     ("too many requests", Kind::Busy),
-    // Raised before a change of the members is proposed.
+    // Raised before a change of the members is proposed: one of them is out of reach, or too few run.
     ("unhealthy cluster", Kind::Busy),
-    // Raised before a change of the members is proposed, too, but for good: of the last one that runs.
-    ("re-configuration failed", Kind::Refused),
+    ("re-configuration failed", Kind::Busy),
     // Said of a learner that has not caught up yet.
     ("in sync with leader", Kind::Busy),
     ("not supported for learner", Kind::Busy),
@@ -286,6 +285,11 @@ pub(crate) fn not_logged_in(cause: &str) -> etcd_client::Error {
 /// Whether the request certainly was not sent.
 pub(crate) fn never_sent(error: &etcd_client::Error) -> bool {
     kind_of(error) == Kind::NotSent
+}
+
+/// The failure of a call that a member without a leader did not take.
+pub(crate) fn no_leader() -> etcd_client::Error {
+    etcd_client::Error::GRpcStatus(Status::unavailable("etcdserver: no leader"))
 }
 
 /// Whether the server did nothing because it wants a token, or another one.
@@ -619,7 +623,7 @@ mod tests {
             (
                 Code::Unknown,
                 "etcdserver: re-configuration failed due to not enough started members",
-                "backend",
+                "unavailable",
             ),
             (Code::FailedPrecondition, "something new", "backend"),
         ] {

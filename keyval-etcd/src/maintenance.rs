@@ -2,25 +2,37 @@
 
 use async_trait::async_trait;
 use keyval::{Connection, Maintenance, Result, Revision, StoreStatus};
+use parking_lot::Mutex;
 
 use crate::admin;
 use crate::convert;
-use crate::error::Call;
+use crate::error::{self, Call};
 use crate::store::EtcdStore;
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Maintenance for EtcdStore {
     async fn status(&self) -> Result<StoreStatus> {
+        // What a member says that knows no leader holds for the store only if no other knows one.
+        let leaderless = Mutex::new(None);
         let call = Call::read("status", self);
-        let reply = self
-            .client
-            .call(call, |node| {
-                let mut maintenance = node.maintenance.clone();
-                async move { maintenance.status().await }
-            })
-            .await?
-            .0;
+        let asked = self.client.call(call, |node| {
+            let (node, leaderless) = (node.clone(), &leaderless);
+            async move {
+                let reply = node.maintenance.clone().status().await?.0;
+                if reply.leader != 0 {
+                    return Ok(reply);
+                }
+                node.health.told(false);
+                *leaderless.lock() = Some(reply);
+                Err(error::no_leader())
+            }
+        });
+        let asked = asked.await;
+        let reply = match (asked, leaderless.into_inner()) {
+            (Ok(reply), _) | (Err(_), Some(reply)) => reply,
+            (Err(error), None) => return Err(error),
+        };
         let mut status = StoreStatus::new(format!("etcd {}", reply.version));
         status.revision = Some(convert::header_revision(reply.header.as_ref()));
         status.size = u64::try_from(reply.db_size).ok();

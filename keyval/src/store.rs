@@ -28,8 +28,8 @@ pub struct StoreStatus {
     pub size: Option<u64>,
     /// The name and the version of the store: `memory 0.1.0`, `etcd 3.5.16`.
     pub version: String,
-    /// Whether it carries out reads and writes at present; if not, `problems` says why, such as that
-    /// there is no leader. A store that is full serves: it is read, and emptied.
+    /// Whether anybody is there to carry out reads and writes; if not, `problems` says why, such as
+    /// that there is no leader. An alarm, as of a store that is full, leaves this true.
     pub serves: bool,
     /// What is wrong although the store answers, in its words: no leader, an alarm. None is good.
     pub problems: Vec<String>,

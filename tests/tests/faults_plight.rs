@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use keyval::{Broker, BrokerExt, ConnectionState, Key, Op, Outcome, PutOptions, Txn};
+use keyval::{Broker, BrokerExt, ConnectionState, Key, Maintenance, Op, Outcome, PutOptions, Txn};
 use keyval_etcd::{EtcdConfig, EtcdStore};
 use keyval_tests::fake::{FakeEtcd, PASSWORD, Plight, USER};
 use tokio::time::timeout;
@@ -125,6 +125,30 @@ async fn a_member_in_doubt_is_asked_after_all_where_no_other_is_there() {
     for n in 0..10 {
         store.put("a", n.to_string()).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_member_without_a_leader_does_not_speak_for_the_store() {
+    let a = FakeEtcd::new(VERSION);
+    let b = a.member();
+    let store = store(&a, &b).await;
+    assert!(store.status().await.unwrap().serves);
+    for ailing in [&a, &b] {
+        ailing.suffers(Plight::CutOff);
+        for _ in 0..3 {
+            let status = store.status().await.unwrap();
+            assert!(status.serves && status.problems.is_empty(), "{status:?}");
+        }
+        store.put("a", "1").await.unwrap();
+        ailing.suffers(Plight::None);
+    }
+    a.suffers(Plight::CutOff);
+    b.suffers(Plight::CutOff);
+    let status = store.status().await.unwrap();
+    assert!(!status.serves, "{status:?}");
+    assert!(status.problems.concat().contains("no leader"), "{status:?}");
+    b.suffers(Plight::None);
+    assert!(store.status().await.unwrap().serves);
 }
 
 #[tokio::test]
