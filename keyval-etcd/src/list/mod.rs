@@ -1,4 +1,5 @@
-//! Lists: read in several ranges at once, all of one revision, handed out in order.
+//! Lists: read in several ranges at once, as soon as it is known how large a page may be, all of one
+//! revision, handed out in order.
 
 mod pace;
 mod pages;

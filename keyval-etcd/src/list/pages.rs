@@ -342,8 +342,13 @@ mod tests {
 
     /// A list in pages of so many entries, of which the first has come.
     fn begun(read: Read, order: Order, per_page: usize) -> Pages {
+        growing(read, order, per_page, per_page)
+    }
+
+    /// A list in pages that grow from so many entries to so many, of which the first has come.
+    fn growing(read: Read, order: Order, per_page: usize, most: usize) -> Pages {
         let first = page(&KeyRange::all(), per_page, order);
-        let pace = Pace::new(per_page, per_page);
+        let pace = Pace::new(per_page, most);
         let plan = Plan::new(KeyRange::all(), order);
         let mut pages = Pages::new(read, plan, usize::MAX, pace);
         pages.note(Sent::first(per_page), Ok(Some(first)));
@@ -409,8 +414,36 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn while_pages_grow_one_is_asked_for_at_a_time_and_then_several() {
+        const FULL: usize = 20;
+        let most = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
+        let under_way = Arc::new(AtomicU64::new(0));
+        let read: Read = Box::new({
+            let most = most.clone();
+            move |range, limit| {
+                let (most, under_way) = (most.clone(), under_way.clone());
+                async move {
+                    let now = under_way.fetch_add(1, Relaxed) + 1;
+                    most[usize::from(limit >= FULL)].fetch_max(now, Relaxed);
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    under_way.fetch_sub(1, Relaxed);
+                    Ok(Some(page(&range, limit, Order::Ascending)))
+                }
+                .boxed()
+            }
+        });
+        let pages = growing(read, Order::Ascending, 2, FULL);
+        let entries: Vec<Entry> = pages.try_collect().await.unwrap();
+        let listed: Vec<Key> = entries.into_iter().map(|entry| entry.key).collect();
+        assert_eq!(listed, keys());
+        let [growing, full] = [&most[0], &most[1]].map(|most| most.load(Relaxed));
+        assert_eq!(growing, 1);
+        assert!(full > 1, "{full} at a time");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_list_whose_server_falls_silent_ends_after_three_deadlines_at_most() {
-        for per_page in [1, PER_PAGE] {
+        for (per_page, most) in [(1, 1), (PER_PAGE, PER_PAGE), (2, 50)] {
             let read: Read = Box::new(|_, _| {
                 async {
                     tokio::time::sleep(DEADLINE).await;
@@ -419,7 +452,7 @@ mod tests {
                 .boxed()
             });
             let begun_at = Instant::now();
-            let mut pages = begun(read, Order::Ascending, per_page);
+            let mut pages = growing(read, Order::Ascending, per_page, most);
             let mut read = 0;
             let error = loop {
                 match pages.next().await.expect("it ends with an error") {
@@ -436,9 +469,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_list_is_whole_in_whatever_order_its_pages_arrive() {
         for seed in 0..50 {
-            let entries: Vec<Entry> = pages(u64::MAX, seed).try_collect().await.unwrap();
-            let listed: Vec<Key> = entries.into_iter().map(|entry| entry.key).collect();
-            assert_eq!(listed, keys(), "seed {seed}");
+            for pages in [
+                pages(u64::MAX, seed),
+                growing(read(u64::MAX, seed), Order::Ascending, 2, 50),
+            ] {
+                let entries: Vec<Entry> = pages.try_collect().await.unwrap();
+                let listed: Vec<Key> = entries.into_iter().map(|entry| entry.key).collect();
+                assert_eq!(listed, keys(), "seed {seed}");
+            }
         }
     }
 

@@ -87,7 +87,9 @@ impl Reader {
             options.limit = Some(limit);
         }
         let largest = if limit > 1 { LARGEST } else { usize::MAX };
-        let mut call = Call::read("list", &self.range).at(options.at);
+        let mut call = Call::read("list", &self.range)
+            .at(options.at)
+            .of_size(range.size());
         call.within = within;
         let reply = self.client.call(call, |node| {
             let mut kv = node.kv.clone().max_decoding_message_size(largest);
