@@ -7,7 +7,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use keyval::{
     BackoffPolicy, Broker, BrokerExt, Consistency, Error, FollowOptions, GetOptions, Key, KeyRange,
-    Maintenance, MirrorSnapshot, Revision,
+    Maintenance, MirrorSnapshot, Revision, WatchOptions, Watcher,
 };
 use keyval_etcd::EtcdStore;
 use keyval_tests::cluster::Cluster;
@@ -138,6 +138,35 @@ async fn writes_resume_with_the_next_leader_and_no_follower_misses_any() {
     assert!(moved < bound && elected < bound, "{moved:?}, {elected:?}");
     cluster.restart(new);
     is_the_truth(&replica, &store, first).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_at_a_member_that_loses_its_leader_ends_and_says_so() {
+    let mut cluster = Cluster::start(3);
+    let alone = cluster.follower();
+    let config = cluster
+        .config()
+        .with_endpoints([cluster.address(alone).to_string()]);
+    let store = EtcdStore::connect(&config).await.unwrap();
+    let (range, options) = (KeyRange::prefix("x/"), WatchOptions::default());
+    let mut changes = store.watch_opts(&range, options).await.unwrap();
+    store.put("x/a", "").await.unwrap();
+    let first = soon("the change", changes.next()).await.unwrap().unwrap();
+    assert_eq!(first.changes.len(), 1);
+    for member in (0..3).filter(|&member| member != alone) {
+        cluster.kill(member);
+    }
+    let end = soon("the end", async {
+        loop {
+            // What is told before the end is progress.
+            if let Err(error) = changes.next().await.expect("an end has a cause") {
+                break error;
+            }
+        }
+    });
+    let end = end.await;
+    assert!(matches!(end, Error::Unavailable { .. }), "{end}");
+    assert!(end.to_string().contains("no leader"), "{end}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
