@@ -31,7 +31,8 @@ pub trait Broker: Debug + Display + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Compacted`](crate::Error::Compacted) and
-    /// [`Error::FutureRevision`](crate::Error::FutureRevision) for reads of the past.
+    /// [`Error::FutureRevision`](crate::Error::FutureRevision) for reads of the past;
+    /// [`Error::TooLarge`](crate::Error::TooLarge) from a store that takes no key as long.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -49,7 +50,7 @@ pub trait Broker: Debug + Display + Send + Sync + 'static {
     /// Puts a value under a key.
     ///
     /// # Errors
-    /// [`Error::TooLarge`](crate::Error::TooLarge) with the numbers;
+    /// [`Error::TooLarge`](crate::Error::TooLarge) with the numbers, as far as they are known;
     /// [`Error::LeaseLost`](crate::Error::LeaseLost) if the lease it is to live by has ended;
     /// [`Error::Invalid`](crate::Error::Invalid) if it is to keep the value or the lease of a key
     /// that does not exist. A condition that does not hold is not an error: see
@@ -62,7 +63,8 @@ pub trait Broker: Debug + Display + Send + Sync + 'static {
     /// Deletes every key of a range, at one revision, and says how many existed.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) for an empty key or range.
+    /// [`Error::Invalid`](crate::Error::Invalid) for an empty key or range;
+    /// [`Error::TooLarge`](crate::Error::TooLarge) for bounds beyond the limit of a request.
     ///
     /// # Cancel safety
     /// If the future is dropped, the delete may have been applied.

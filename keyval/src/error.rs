@@ -310,12 +310,12 @@ impl Error {
             Self::TooLarge { .. } => (
                 "KV0401",
                 "too_large",
-                "store less under one key, or split the value over several",
+                "store less under one key, or split the value over several; if the store takes less than it is configured to, correct its limit",
             ),
             Self::TooManyOps { .. } => (
                 "KV0402",
                 "too_many_ops",
-                "split the transaction, which makes it several revisions, or use the bulk writer",
+                "split the transaction, which makes it several revisions, or use the bulk writer; if the store takes fewer than it is configured to, correct its limit",
             ),
             Self::DuplicateKey { .. } => (
                 "KV0403",

@@ -385,6 +385,9 @@ mod tests {
                 limit: Some(1000)
             })
         ));
+        let key = "k".repeat(1000);
+        let once = Txn::new().then(Op::delete(KeyRange::key(key.as_str())));
+        assert!(once.check(&limits).is_ok(), "one key counts once");
     }
 
     #[test]
