@@ -5,7 +5,8 @@
 //! Both sides are measured in turn, and figures are medians of rounds, so that a busy machine
 //! disturbs both alike: the ratios count, not the absolute figures. The server is a process of its
 //! own on the same machine, with its data in memory where `/dev/shm` is, so that no disk is
-//! measured. Times of the processor are those of this process alone.
+//! measured. Times of the processor are those of this process alone. The part `thread` is an experiment,
+//! and measured only where it is named.
 
 mod bulk;
 mod in_memory;
@@ -23,6 +24,9 @@ use keyval_tests::etcd::Etcd;
 
 use report::{Report, Row};
 use rounds::Scale;
+
+/// The part that is measured only where it is named.
+const THREAD: &str = "thread";
 
 /// Measures one part of the figures on a server.
 type Part = fn(&mut Etcd, &Scale, &mut Report);
@@ -46,15 +50,16 @@ fn main() {
     }
     in_memory::keep_data_in_memory();
     let mut report = Report::default();
-    let parts: [(&str, Part); 5] = [
+    let parts: [(&str, Part); 6] = [
         ("points", points::measure),
         ("lists", lists::measure),
         ("watches", watches::measure),
         ("recovery", recovery::measure),
         ("bulk", bulk::measure),
+        (THREAD, points::measure_on_a_thread),
     ];
     for (name, measure) in parts {
-        if only.as_deref().is_none_or(|only| only == name) {
+        if only.as_deref().map_or(name != THREAD, |only| only == name) {
             let mut server = Etcd::start();
             println!("{name}, on etcd {}", server.version());
             measure(&mut server, &scale, &mut report);

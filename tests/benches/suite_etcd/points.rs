@@ -1,9 +1,12 @@
 //! Single puts and gets, by few and by many tasks.
 
 use std::hint::black_box;
+use std::thread;
 
 use etcd_client::KvClient;
 use keyval_tests::etcd::Etcd;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 
 use crate::report::{Report, Row};
 use crate::rounds::{Scale, Sides, in_turn};
@@ -18,18 +21,40 @@ const RAW: &str = "point/plain/";
 pub(crate) fn measure(server: &mut Etcd, scale: &Scale, report: &mut Report) {
     let runtime = runtime();
     let stack = runtime.block_on(stack(server, SCOPE));
+    compare(&runtime, &stack, server, scale, report);
+}
+
+/// The same, with the connections of our side on a thread of their own. An experiment: see
+/// ARCHITECTURE.md for what came of it.
+pub(crate) fn measure_on_a_thread(server: &mut Etcd, scale: &Scale, report: &mut Report) {
+    let runtime = runtime();
+    let apart = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    // A store's connections belong to the runtime on which it was connected.
+    let stack = apart.block_on(stack(server, SCOPE));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let thread = thread::spawn(move || apart.block_on(stopped));
+    compare(&runtime, &stack, server, scale, report);
+    drop(stop);
+    let ended = thread.join().expect("it only waits");
+    assert!(ended.is_err(), "nothing is ever sent");
+}
+
+fn compare(runtime: &Runtime, stack: &Stack, server: &Etcd, scale: &Scale, report: &mut Report) {
     let raw = runtime.block_on(raw(server));
-    runtime.block_on(fill(&stack, raw.clone()));
+    runtime.block_on(fill(stack, raw.clone()));
     for tasks in TASKS {
         let cost = in_turn(
             scale.slices,
             || {
-                many(&runtime, tasks, scale.slice, |picks| {
+                many(runtime, tasks, scale.slice, |picks| {
                     puts(stack.clone(), picks)
                 })
             },
             || {
-                many(&runtime, tasks, scale.slice, |picks| {
+                many(runtime, tasks, scale.slice, |picks| {
                     raw_puts(raw.clone(), picks)
                 })
             },
@@ -38,12 +63,12 @@ pub(crate) fn measure(server: &mut Etcd, scale: &Scale, report: &mut Report) {
         let cost = in_turn(
             scale.slices,
             || {
-                many(&runtime, tasks, scale.slice, |picks| {
+                many(runtime, tasks, scale.slice, |picks| {
                     gets(stack.clone(), picks)
                 })
             },
             || {
-                many(&runtime, tasks, scale.slice, |picks| {
+                many(runtime, tasks, scale.slice, |picks| {
                     raw_gets(raw.clone(), picks)
                 })
             },
