@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use keyval::recipes::{Session, SessionOptions, SessionState};
+use keyval::recipes::{Lock, Session, SessionOptions, SessionState};
 use keyval::{
     BackoffPolicy, Broker, BrokerExt, Error, FollowOptions, Key, KeyRange, Leases, Maintenance,
-    MirrorSnapshot, PutOptions, Revision,
+    MirrorSnapshot, Op, PutOptions, Revision, Txn,
 };
 use keyval_etcd::{EtcdConfig, EtcdStore};
 use keyval_tests::cluster::Cluster;
-use keyval_tests::etcd::Etcd;
+use keyval_tests::etcd::{Etcd, patient};
 use keyval_tests::proxy::{Flow, Proxy, Way};
 use keyval_tests::replica::{Replica, soon};
 
@@ -136,4 +136,47 @@ async fn a_session_outlives_the_leader_that_it_talks_to() {
         assert!(store.get(key).await.unwrap().is_some(), "{key} is gone");
     }
     session.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_holder_that_stood_still_has_lost_its_lock_and_what_it_writes_under_it_is_refused() {
+    let server = Etcd::start();
+    let store = server.store().await;
+    let session = Session::open(store.clone(), Duration::from_secs(2)).await;
+    let held = Lock::new(&session.unwrap(), "lock")
+        .acquire()
+        .await
+        .unwrap();
+    let config = patient(server.config());
+    let next = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let store = EtcdStore::connect(&config).await.unwrap();
+            let session = Session::open(store.clone(), Duration::from_secs(600)).await;
+            let lock = Lock::new(&session.unwrap(), "lock");
+            let held = soon("the lock", lock.acquire()).await.unwrap();
+            let put = Op::put("x/a", "of the next");
+            let put = store.commit(Txn::new().when(held.guard()).then(put)).await;
+            assert!(put.unwrap().succeeded);
+            held.fence()
+        })
+    });
+    // As a process that is stopped: nothing here goes on until the lease is over and the next one has
+    // the lock.
+    let next = next.join().unwrap();
+    assert!(held.fence() < next);
+    let late = Op::put("x/a", "late");
+    let late = store.commit(Txn::new().when(held.guard()).then(late)).await;
+    assert!(!late.unwrap().succeeded);
+    assert_eq!(
+        store.get("x/a").await.unwrap().unwrap().value,
+        "of the next"
+    );
+    soon("the loss", held.lost()).await;
+    assert!(!held.release().await.unwrap(), "it is of the next");
+    let queue = store.list(KeyRange::prefix("lock/")).await.unwrap();
+    assert_eq!(queue.collect().await.unwrap().len(), 1);
 }
