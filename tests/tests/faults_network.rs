@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use keyval::recipes::commit_once;
 use keyval::{
-    BackoffPolicy, BrokerExt, Error, FollowOptions, KeyRange, Outcome, Revision, WatchOptions,
-    Watcher,
+    BackoffPolicy, BrokerExt, Compare, Error, FollowOptions, KeyRange, Op, Outcome, RetryPolicy,
+    Revision, Txn, WatchOptions, Watcher,
 };
 use keyval_etcd::{EtcdConfig, EtcdStore};
 use keyval_tests::etcd::Etcd;
@@ -275,6 +276,32 @@ async fn a_closed_port_is_an_error_that_names_it_and_says_that_nothing_was_appli
     assert!(!error.may_have_applied(), "{told}");
     proxy.heal();
     marked(&store).await;
+}
+
+#[tokio::test]
+async fn a_commit_that_is_to_take_place_once_does_though_its_answer_is_lost() {
+    let (server, proxy) = harmed();
+    let (store, direct) = (store(&proxy, DEADLINE).await, server.store().await);
+    for flow in [Flow::Hold, Flow::Lose] {
+        let key = format!("{flow:?}");
+        let first = direct.put(key.as_str(), "10").await.unwrap();
+        let withdraw = Txn::new()
+            .when(Compare::modified(key.as_str(), first))
+            .then(Op::put(key.as_str(), "7"));
+        proxy.flow(Way::ToClient, flow);
+        let once = commit_once(&store, withdraw, RetryPolicy::default());
+        let (reply, ()) = tokio::join!(once, async {
+            while direct.get(key.as_str()).await.unwrap().unwrap().version < 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            proxy.cut();
+            proxy.heal();
+        });
+        let reply = reply.unwrap();
+        assert!(reply.succeeded, "{flow:?}: it was carried out");
+        let entry = direct.get(key.as_str()).await.unwrap().unwrap();
+        assert_eq!((entry.version, entry.modified), (2, reply.revision));
+    }
 }
 
 /// Counts what is logged at the level of information or above.
