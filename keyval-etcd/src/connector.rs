@@ -8,6 +8,9 @@ use crate::store::EtcdStore;
 
 /// Connects to an etcd, as [`EtcdStore::connect`] does.
 ///
+/// A host that has to filter the endpoints that members name, beside `endpoint-sync`, has a connector of
+/// its own, whose `connect` calls [`EtcdStore::connect_filtered`].
+///
 /// # Examples
 /// ```no_run
 /// use keyval::{BrokerExt, Connector};

@@ -47,7 +47,8 @@ use crate::store::Store;
 /// # Its end
 /// Clones are the same session. [`close`](Self::close) revokes the lease, so that its keys go at once, at
 /// one revision. When the last handle is dropped instead, the task does the same, as best it can; if the
-/// program dies, the lease ends by itself after its TTL.
+/// program dies, the lease ends by itself after its TTL. Close a session before its store: one that is left
+/// without finds out at its next renewal, within a third of the TTL.
 ///
 /// The clock is the monotonic one of tokio: it does not jump, but on some systems it stands still while
 /// the machine sleeps. Who protects something by a session should check with the store, as the tokens of
