@@ -52,6 +52,7 @@ pub struct Host {
     board: Board,
     members: Vec<Member>,
     sections: Vec<Section>,
+    cn_infra_metrics: bool,
     start_deadline: Duration,
     close_deadline: Duration,
     fatal: mpsc::Sender<Failure>,
@@ -73,6 +74,7 @@ impl Host {
             board: Board::new(),
             members: Vec::new(),
             sections: Vec::new(),
+            cn_infra_metrics: false,
             start_deadline: START_DEADLINE,
             close_deadline: CLOSE_DEADLINE,
             fatal,
@@ -93,6 +95,30 @@ impl Host {
     #[must_use]
     pub fn with_label(mut self, label: AgentLabel) -> Self {
         Arc::make_mut(&mut self.agent).label = Some(label);
+        self
+    }
+
+    /// Keeps cn-infra's gauges `service_health` and `service_dependency_health`, too, for dashboards and alerts
+    /// that know no others; without this they are not there.
+    ///
+    /// Their values are cn-infra's: 0 for init; 1 for ok, degraded and disabled; 2 for stopped and error.
+    /// `service` is the [label](Self::with_label) of the agent, or the name of its
+    /// [program](Self::with_build) where it has none; `dependency` is a plugin. The health of the service is the
+    /// [state of the agent](crate::AgentStatus::state).
+    ///
+    /// # Examples
+    /// ```
+    /// use plugin_runtime::{AgentLabel, ConfigDir, Host};
+    ///
+    /// let host = Host::new(ConfigDir::new("config"))
+    ///     .with_label(AgentLabel::new("vpp1")?)
+    ///     .with_cn_infra_metrics();
+    /// # Ok::<_, plugin_runtime::Error>(())
+    /// ```
+    #[doc(alias("service_health", "service_dependency_health"))]
+    #[must_use]
+    pub fn with_cn_infra_metrics(mut self) -> Self {
+        self.cn_infra_metrics = true;
         self
     }
 
@@ -187,7 +213,8 @@ impl Host {
             return Err(error);
         }
         let label = self.agent.label.as_ref().map(AgentLabel::as_str);
-        let (board, gauges) = (self.board.clone(), Gauges::new(label));
+        let gauges = Gauges::new(label).with_cn_infra(self.cn_infra_metrics);
+        let board = self.board.clone();
         gauges.begin(&board.reader().current());
         // Boxed, as whoever awaits the run has no use for so large a future.
         let life = Box::pin(self.start_stay_and_close(shutdown, &gauges));

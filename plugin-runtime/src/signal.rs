@@ -16,6 +16,11 @@ use crate::apart::apart;
 /// The host never calls this; a program that wants other signals, or none, passes
 /// [`Host::run`](crate::Host::run) what it likes.
 ///
+/// # Cancel safety
+/// A signal that comes while the future is not polled is not lost: it is ready when it is polled next. Once the
+/// future is dropped nobody hears the first signal any more, and yet it does not end the process; the
+/// second does. A later call does not hear of a signal that came before it.
+///
 /// # Panics
 /// Outside of a tokio runtime.
 pub fn shutdown_signal() -> impl Future<Output = ()> + Send + 'static {

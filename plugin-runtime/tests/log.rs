@@ -177,3 +177,22 @@ async fn a_description_that_hangs_or_panics_costs_its_text_alone() {
     assert_eq!(why("hangs"), "it did not end within 3s");
     assert_eq!(why("mad"), "it panicked: not so");
 }
+
+#[cfg(feature = "probe")]
+#[tokio::test]
+async fn the_port_that_was_found_free_is_logged() {
+    use plugin_runtime::{ProbePlugin, ProbeSettings};
+
+    let lines = Lines::default();
+    let _logged = lines.install();
+    let mut host = Host::new(ConfigDir::new("/no/such/folder"));
+    let any_port = ProbeSettings::default().with_listen("127.0.0.1:0".parse().unwrap());
+    let probe = host.add(ProbePlugin::new(host.status()).with_settings(any_port));
+    let status = host.status();
+    host.run(up(status)).await.unwrap();
+    let address = probe.address_now().unwrap();
+    assert_ne!(address.port(), 0);
+    let lines = lines.read();
+    let told = format!("the probes listen address={address} ");
+    assert!(lines.iter().any(|line| line.contains(&told)), "{lines:#?}");
+}

@@ -219,6 +219,66 @@ mod certificates {
         }
     }
 
+    /// Files that are there and cannot be read by this user, beside one of no use; below `folder`.
+    #[cfg(unix)]
+    fn unreadable(folder: &Path) -> Vec<(&'static str, &'static str)> {
+        use std::os::unix::fs::PermissionsExt;
+
+        let closed = folder.join("closed.pem");
+        std::fs::write(folder.join("empty.pem"), "").unwrap();
+        std::fs::write(&closed, "").unwrap();
+        std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o000)).unwrap();
+        let mut files = vec![("empty.pem/behind.pem", "Not a directory")];
+        if std::fs::File::open(&closed).is_ok() {
+            println!("not checked: a file without permissions; this user may read every file");
+        } else {
+            files.push(("closed.pem", "Permission denied"));
+        }
+        files
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn certificate_files_that_may_not_be_read_are_refused_with_their_path_and_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |file: &str| folder.path().join(file).display().to_string();
+        for (file, why) in unreadable(folder.path()) {
+            let (file, empty) = (path(file), path("empty.pem"));
+            for (yaml, place) in [
+                (format!("ca-file: {file}"), ":1:10: ca-file: "),
+                (
+                    format!("key-file: {empty}\ncert-file: {file}"),
+                    ":2:12: cert-file: ",
+                ),
+                (
+                    format!("cert-file: {empty}\nkey-file: {file}"),
+                    ":2:11: key-file: ",
+                ),
+            ] {
+                std::fs::write(folder.path().join("etcd.yaml"), &yaml).unwrap();
+                // What --check-config says, and then what a start does.
+                let mut host = Host::new(ConfigDir::new(folder.path()));
+                host.add(KvPlugin::<EtcdConnector>::named("etcd"));
+                let checked = host.sections()[0].check(host.config()).unwrap_err();
+                let started = refused(folder.path(), |host| {
+                    host.add(KvPlugin::<EtcdConnector>::named("etcd"));
+                });
+                let started = started.await;
+                let inside = format!("{}/", folder.path().display());
+                for told in [checked.to_string(), started] {
+                    let told = told.replace(&inside, "");
+                    let file = file.replace(&inside, "");
+                    for part in [
+                        format!("etcd.yaml{place}{file} is of no use: {why}"),
+                        "; name a file of PEM that this program may read".to_owned(),
+                    ] {
+                        assert!(told.contains(&part), "{yaml}: no {part} in {told}");
+                    }
+                }
+            }
+        }
+    }
+
     #[tokio::test]
     async fn a_certificate_without_its_key_ends_the_start_with_its_line() {
         let error = refused_with("endpoints: [a:2379]\ncert-file: ../empty.pem").await;

@@ -319,3 +319,77 @@ async fn one_whose_updates_panic_is_seen_and_recovers() {
     it.until(|told| told.len() == 3).await;
     agent.running.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_that_waits_for_a_round_in_its_own_visit_is_late_and_holds_up_nobody_for_longer() {
+    let lab = Lab::new("");
+    lab.write("resync.yaml", "deadline: 2s");
+    let next = Recorder::new();
+    let asks = Arc::new(AtomicBool::new(true));
+    let agent = Agent::start_in(lab, |resync, store| {
+        let (own, asks) = (resync.clone(), Arc::clone(&asks));
+        let action = move || {
+            let (own, asks) = (own.clone(), asks.load(Ordering::Relaxed));
+            async move {
+                if asks {
+                    own.resync().await?;
+                }
+                Ok(())
+            }
+        };
+        resync.register_action("asks", action).unwrap();
+        next.register(resync, store, "next");
+    });
+    // What it waits for comes when it has been given up, and asks again: with twice the time each.
+    for (number, seconds) in [(1, 2), (2, 4), (3, 8)] {
+        let round = agent.round(number).await;
+        assert!(
+            matches!(&round.visits[0].outcome, VisitOutcome::Late { after, .. } if after.as_secs() == seconds),
+            "{round}"
+        );
+        assert!(round.visits[1].outcome.is_done(), "{round}");
+        assert_eq!(round.took.as_secs(), seconds);
+    }
+    let degraded = |state: &str, _: &str| state == "degraded";
+    let cause = agent.running.cause("resync", degraded).await;
+    assert!(
+        cause.contains("asks") && cause.contains("no answer within"),
+        "{cause}"
+    );
+    asks.store(false, Ordering::Relaxed);
+    agent.until(ResyncStatus::is_in_sync).await;
+    agent.running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_waits_for_a_round_at_a_change_is_late_and_then_gets_it() {
+    let lab = Lab::new("");
+    lab.write("resync.yaml", "deadline: 2s");
+    let it = Recorder::new();
+    let agent = Agent::start_in(lab, |resync, store| {
+        let (own, prefixed, it) = (resync.clone(), store.prefixed("a/"), it.clone());
+        let updates = move || prefixed.follow(KeyRange::all());
+        let reconcile = move |update: Update| {
+            let (own, it) = (own.clone(), it.clone());
+            async move {
+                if matches!(update, Update::Changes(_)) {
+                    own.resync().await?;
+                }
+                it.take(update).await
+            }
+        };
+        resync.register("a", updates, reconcile).unwrap();
+    });
+    agent.round(1).await;
+    let began = Instant::now();
+    agent.store.put("a/1", "x").await.unwrap();
+    let round = agent.round(2).await;
+    assert_eq!(round.causes, [RoundCause::Requested]);
+    assert_eq!(began.elapsed().as_secs(), 2);
+    agent.until(ResyncStatus::is_in_sync).await;
+    // By the snapshot of the round: the change itself was given up.
+    assert_eq!(it.causes().len(), 2);
+    assert_eq!(it.told().len(), 2);
+    assert_eq!(it.picture().len(), 1);
+    agent.running.stop().await;
+}

@@ -50,14 +50,49 @@ fn the_committed_schemas_are_those_of_the_code() {
     assert_eq!(files.count(), sections.len());
 }
 
+/// Every YAML file below a folder.
+fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            yaml_files(&path, found);
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
+            found.push(path);
+        }
+    }
+}
+
 #[test]
-fn every_sample_of_a_store_refers_to_its_schema_and_is_in_order() {
-    for sample in ["memory", "etcd"] {
-        let folder = config().join("samples").join(sample);
-        let text = std::fs::read_to_string(folder.join("store.yaml")).unwrap();
+fn every_sample_in_yaml_refers_to_the_schema_of_its_plugin() {
+    let mut samples = Vec::new();
+    yaml_files(&config().join("samples"), &mut samples);
+    assert!(samples.len() >= 4, "{samples:?}");
+    for sample in samples {
+        let text = std::fs::read_to_string(&sample).unwrap();
+        // An editor looks for it in the first line alone.
         let first = text.lines().next().unwrap();
         let schema = first.strip_prefix("# yaml-language-server: $schema=");
-        assert!(folder.join(schema.unwrap()).is_file(), "{first}");
+        let schema = schema.unwrap_or_else(|| panic!("{}: {first}", sample.display()));
+        let named = sample.parent().unwrap().join(schema);
+        let of_plugin = config()
+            .join("schemas")
+            .join(sample.with_extension("json").file_name().unwrap());
+        assert_eq!(
+            named.canonicalize().ok(),
+            Some(of_plugin.canonicalize().unwrap()),
+            "{}: {first}",
+            sample.display()
+        );
+    }
+}
+
+#[test]
+fn every_sample_of_a_store_is_in_order() {
+    for sample in ["memory", "etcd"] {
+        let folder = config().join("samples").join(sample);
         store(&folder).sections()[0]
             .check(&ConfigDir::new(&folder))
             .unwrap();

@@ -28,6 +28,22 @@ const COMPACTION_ELECTION: &str = "keyval/auto-compact";
 /// Every operation is traced and measured under the name of the backend; see
 /// [`Observe`](keyval::Observe).
 ///
+/// # How it reports the store
+/// Whenever the connection changes, and every 5 s. Where the backend tells its
+/// [connection](keyval::Maintenance::connection), and that is not connected, nothing more is asked; else the store's
+/// [`status`](keyval::Maintenance::status) decides. The author of a backend says by it how the agent is:
+///
+/// | state of the plugin | when | agent ready |
+/// |---|---|---|
+/// | ok | the store answers, [`serves`](keyval::StoreStatus::serves), and tells no [`problems`](keyval::StoreStatus::problems) | yes |
+/// | degraded | it serves, but tells problems, such as an alarm; or the upkeep of this plugin fails, as a hook or the compaction | yes |
+/// | error | it is not connected, `status` fails or takes more than 3 s, or it answers and does not serve | no |
+/// | init | under `allow-delayed-start`, until it is connected for the first time | no |
+/// | disabled | [nothing configures it](Self::disabled_unless_configured) | yes |
+///
+/// A problem never makes the agent unready: a store that carries out neither reads nor writes has to say
+/// `serves: false`.
+///
 /// # What the settings say to it
 /// These are the keys of cn-infra's `etcd.conf`. For a backend without them, they stand beside the
 /// choice of the backend ([`Backends`]), or the program sets them

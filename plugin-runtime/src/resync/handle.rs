@@ -167,13 +167,18 @@ impl Resync {
         true
     }
 
-    /// Asks for a round, and waits for nothing.
+    /// Asks for a round, and waits for nothing. A participant may do so in its own part: the round follows
+    /// the one it is in.
     pub fn request(&self) {
         self.shared.request(RoundCause::Requested);
     }
 
     /// Asks for a round that begins from now on, and waits for its end. While the store is not
     /// connected there is none.
+    ///
+    /// A participant must not wait for this in its own part: no round can end, nor begin, before it is done.
+    /// It waits for itself until its deadline; then it is late, is reported, and is visited in the
+    /// round that it asked for. What it means is [`request`](Self::request).
     ///
     /// # Errors
     /// [`ResyncError::Ended`] if there will be none. What participants failed of stands in the

@@ -49,13 +49,22 @@ pub(crate) fn error(plugin: &PluginStatus) -> &str {
     }
 }
 
+/// The number of a state, as cn-infra's probes and metrics have it.
+pub(crate) fn number(state: State) -> u8 {
+    named(state).1
+}
+
 /// cn-infra has three states: what is neither well nor on its way there is an error.
-fn state(fields: &mut Map<String, Value>, state: State, form: Form) {
-    let (name, number) = match state {
+fn named(state: State) -> (&'static str, u8) {
+    match state {
         State::Init => ("INIT", 0),
         State::Ok | State::Degraded | State::Disabled => ("OK", 1),
         State::Stopped | State::Error => ("ERROR", 2),
-    };
+    }
+}
+
+fn state(fields: &mut Map<String, Value>, state: State, form: Form) {
+    let (name, number) = named(state);
     match form {
         Form::Stored if number == 0 => {}
         Form::Stored => drop(fields.insert("state".to_owned(), name.into())),
