@@ -113,7 +113,7 @@ impl Host {
     /// let host = Host::new(ConfigDir::new("config"))
     ///     .with_label(AgentLabel::new("vpp1")?)
     ///     .with_cn_infra_metrics();
-    /// # Ok::<_, plugin_runtime::Error>(())
+    /// # Ok::<_, plugin_runtime::BoxError>(())
     /// ```
     #[doc(alias("service_health", "service_dependency_health"))]
     #[must_use]
