@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use futures::TryStreamExt;
-use keyval::{BrokerExt, KeyRange, Memory};
+use futures::{StreamExt, TryStreamExt};
+use keyval::{BrokerExt, KeyRange, Memory, Update};
 use keyval_proto::{AnyCodec, Codec, Error, ProtoJson, Protobuf, Typed, UnknownFields};
 use keyval_proto_messages::interface::Link;
 use keyval_proto_messages::{Interface, Kind, Reading, Route, Tunnel};
@@ -335,6 +335,48 @@ async fn a_value_without_a_form_in_json_is_not_sent() {
     let error = interfaces.put("eth0", &late).await.unwrap_err();
     assert!(matches!(&error, Error::Encode { key, .. } if key == "eth0"));
     assert!(interfaces.get("eth0").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_looks_like_a_variable_in_a_stored_value_comes_back_as_it_was_put() {
+    let store = Memory::new();
+    let codecs = [AnyCodec::Protobuf, AnyCodec::Json, AnyCodec::LenientJson];
+    let texts = [
+        "$HOME",
+        "${HOME}",
+        "$${HOME:-left}",
+        "$(HOME)",
+        "%s",
+        "%(HOME)s",
+        "%HOME%",
+        "{{ HOME }}",
+        "~/${HOME}/%d",
+    ];
+    for (codec, text) in codecs
+        .iter()
+        .flat_map(|codec| texts.map(|text| (codec, text)))
+    {
+        let value = Interface {
+            physical_address: text.into(),
+            ip_addresses: vec![text.into()],
+            vendor_data: text.into(),
+            labels: BTreeMap::from([(text.into(), text.into())]),
+            ..interface()
+        };
+        let interfaces = Typed::<Interface, _, _>::new(store.clone(), *codec);
+        interfaces.put("eth0", &value).await.unwrap();
+        let read = interfaces.get("eth0").await.unwrap().unwrap();
+        assert_eq!(read.value, value, "{codec}");
+        let mut updates = interfaces.follow(KeyRange::all());
+        let Some(Ok(Update::Resync(snapshot))) = updates.next().await else {
+            panic!("the first update is a resync");
+        };
+        assert_eq!(snapshot.entries[0].value, Ok(value), "{codec}");
+        // Nor is anything done to it on the way into the store.
+        let raw = store.get("eth0").await.unwrap().unwrap();
+        let stored = String::from_utf8_lossy(&raw.value);
+        assert!(stored.contains(text), "{codec}: {stored}");
+    }
 }
 
 #[test]

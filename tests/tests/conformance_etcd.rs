@@ -1,11 +1,13 @@
-//! etcd keeps every promise of the contract, bare and through the whole stack of wrappers.
+//! etcd keeps every promise of the contract, bare, through the whole stack of wrappers, and over a client
+//! that the program has already.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use keyval::testing::conformance::Settings;
 use keyval::{RetryPolicy, Store, StoreExt};
-use keyval_tests::etcd::Etcd;
+use keyval_etcd::{EtcdConfig, EtcdStore};
+use keyval_tests::etcd::{Etcd, patient};
 
 /// Fewer random sequences than in memory: each step is a write to a disk.
 fn settings() -> Settings {
@@ -51,6 +53,27 @@ mod shared {
 
     keyval::conformance! {
         shared: Arc::new(Etcd::shared().store().await) as Arc<dyn Store>,
+        settings: super::settings(),
+    }
+}
+
+/// A store over a client that was made elsewhere.
+async fn over_a_client(endpoint: &str) -> EtcdStore {
+    let client = etcd_client::Client::connect([endpoint], None).await;
+    let client = client.expect("the server has just answered");
+    let store = EtcdStore::from_client(&client, &patient(EtcdConfig::default())).await;
+    store.expect("the server has just answered")
+}
+
+mod given {
+    use super::*;
+
+    keyval::conformance! {
+        shared: over_a_client(&Etcd::shared().endpoint()).await,
+        exclusive: {
+            let own = Etcd::of_this_thread().await.admin().endpoints();
+            over_a_client(&own.expect("it was told its endpoint")[0]).await
+        },
         settings: super::settings(),
     }
 }

@@ -66,9 +66,14 @@ impl<T, S: Broker + Watcher + Clone, C: Codec<T>> Typed<T, S, C> {
     }
 
     /// Keeps a local copy of a range: the copy, and the work that keeps it fresh. Drive the work in a
-    /// task of yours; dropping it ends the copy. A [`View`](crate::View) does so by itself.
+    /// task of yours. A [`View`](crate::View) does so by itself.
     ///
-    /// The work ends only if the store cannot be followed at all, with that error.
+    /// # Errors
+    /// Those of the work: it ends only if the store cannot be followed at all, with that error. A value
+    /// that cannot be decoded is in the copy as the error of its key.
+    ///
+    /// # Cancel safety
+    /// Dropping the work ends the copy as it then is; no watch stays behind.
     ///
     /// # Examples
     /// ```

@@ -379,6 +379,30 @@ fn a_compaction_during_the_pause_is_told_behind_what_was_queued() {
 }
 
 #[test]
+fn a_watch_that_etcd_ends_without_a_reason_is_told_so_and_can_be_asked_for_again() {
+    let mut bench = Bench::new();
+    let ended = |reader: &Reader| match reader.next() {
+        Some(Next::End(error)) => error,
+        other => panic!("it has ended: {other:?}"),
+    };
+    let silent = bench.live(1, 3, 3, None);
+    bench.hear(events(1, vec![put("a/x", 9)]));
+    assert_eq!(silent.all(), ["9: a/x"]);
+    bench.hear(cancelled(1, "", 0));
+    let error = ended(&silent);
+    let told = error.to_string();
+    assert!(matches!(error, Error::Unavailable { .. }), "{told}");
+    assert!(error.is_retryable() && !error.may_have_applied(), "{told}");
+    assert!(told.contains("here:1 ended it without a reason"), "{told}");
+    assert_eq!(bench.requests(), [Request::Cancel(1)]);
+    // With a reason it is that which is told.
+    let told = bench.live(2, 3, 3, None);
+    bench.hear(cancelled(2, "etcdserver: permission denied", 0));
+    assert!(matches!(ended(&told), Error::Denied { .. }));
+    assert!(bench.demux.is_empty());
+}
+
+#[test]
 fn one_watch_that_makes_no_sense_ends_alone() {
     let mut bench = Bench::new();
     let first = bench.live(1, 1, 1, None);
