@@ -13,7 +13,7 @@ const SOURCES: [&str; 4] = [
     "plugin-runtime/src",
 ];
 /// How their names begin.
-const BEGINNINGS: [&str; 3] = ["keyval_", "plugin_", "agent_"];
+const BEGINNINGS: [&str; 4] = ["keyval_", "plugin_", "agent_", "service_"];
 
 /// What stands between two of these marks and can be the name of a metric.
 fn names(text: &str, mark: char) -> impl Iterator<Item = String> {
